@@ -1,0 +1,1 @@
+//! Tell: who is told what we hold, and when.

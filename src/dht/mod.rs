@@ -1,0 +1,1 @@
+//! Who: a Kademlia of our own.

@@ -1,0 +1,1 @@
+//! Bring and prove: one file from many sources.

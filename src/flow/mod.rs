@@ -1,0 +1,1 @@
+//! The path: one request from question to answer.

@@ -1,0 +1,51 @@
+//! apt-huddle: a proxy between apt and its mirrors that shares what it proves.
+//!
+//! The folders are the stations of the data's path, in its order:
+//!
+//! ```text
+//!  apt asks -> what must this path hash to -> have we got it -> who has it -> bring and prove -> keep -> answer -> tell
+//!  proxy       archive (flow, store)          store             dht           fetch              store   proxy    announce
+//!                                                                             peer, mirror                        upload
+//! ```
+//!
+//! # Invariants
+//!
+//! - **Proof.** [`archive::Release`] comes only from a checked signature; [`archive::Vouched`] only from a `Release` or
+//!   an index that one lists; [`hash::Verified`] only from bytes that were hashed. The store keeps only what is
+//!   `Verified`; strangers are asked for, and told of, only what is [`archive::Shareable`], which only a `Vouched` of a
+//!   public repository yields.
+//! - **Purity.** `archive`, `hash` and everything in `dht`, `peer` and `fetch` but their `mod.rs` and `io.rs` hold no
+//!   socket, clock, file, lock or global. Clippy bans those everywhere, and each file that is a door says so.
+//! - **Direction.** Imports go strictly down:
+//!   `daemon -> everything; status -> each station's snapshot; proxy -> flow; flow, announce, upload -> stations;`
+//!   `fetch -> peer, mirror, store; dht, peer, mirror, store -> archive; archive -> hash`.
+//!   A test reads the sources and holds every edge to its list.
+//! - **Bounds.** Every queue, list, packet and buffer that a stranger can fill has a limit beside it.
+
+pub mod cli;
+pub mod config;
+pub mod daemon;
+
+pub mod hash;
+
+pub mod proxy;
+
+pub mod flow;
+
+pub mod archive;
+
+pub mod dht;
+
+pub mod peer;
+
+pub mod mirror;
+
+pub mod fetch;
+
+pub mod store;
+
+pub mod upload;
+
+pub mod announce;
+
+pub mod status;

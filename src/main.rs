@@ -1,0 +1,3 @@
+//! Arguments, configuration, run, exit code.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! From mirrors: the origin's own bytes.

@@ -1,0 +1,1 @@
+//! From peers: pipelined HTTP/1.1.

@@ -1,0 +1,1 @@
+//! The door: apt's requests.

@@ -1,0 +1,1 @@
+//! The window: what the daemon does, for people and programs.

@@ -1,0 +1,1 @@
+//! Keep: content-addressed files and what is known of them.

@@ -1,0 +1,1 @@
+//! Give: the public port, what peers may have of us.
