@@ -6,8 +6,15 @@
 //!  keyring + InRelease --verify--> Release --members--> Vouched (an index) --its bytes, hashed--> entries: Vouched (a file)
 //! ```
 
+mod date;
+pub mod deb822;
 mod location;
+pub mod path;
+mod repository;
+mod scope;
 mod vouched;
 
-pub use location::{BadLocation, Location, Repository};
+pub use location::{BadLocation, Location};
+pub use repository::{Repository, by_hash, is_release};
+pub use scope::{Scope, is_global};
 pub use vouched::{Privacy, Shareable, Vouched};
