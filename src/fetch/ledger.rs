@@ -35,6 +35,8 @@ pub struct SourceId(pub u32);
 pub enum Ruling {
     /// It fits and is to be written.
     Kept,
+    /// It is held already.
+    Surplus,
     /// It fits nothing that is claimed: throw it away and ask another source.
     Unfit,
     /// It cannot be judged: no state before it is known or claimed.
@@ -204,7 +206,7 @@ impl Ledger {
     /// A whole piece came. `bytes` must be of the piece's length.
     pub fn handle_piece(&mut self, piece: usize, source: SourceId, bytes: &[u8]) -> Ruling {
         if matches!(self.slots[piece], Slot::Held { .. }) {
-            return Ruling::Kept;
+            return Ruling::Surplus;
         }
         let mut judged = false;
         for from in self.states_before(piece) {
@@ -223,8 +225,15 @@ impl Ledger {
         Ruling::Unfit
     }
 
-    /// A piece was hashed as it streamed in at the front. Its bytes are already written. It takes the place of a held
-    /// piece that does not join the front: the two contradict each other and neither is proven.
+    /// Bytes are about to be streamed over the piece at the front. A held piece that does not join the front gives way:
+    /// the two contradict each other and neither is proven.
+    pub fn handle_overwrite(&mut self) {
+        if self.front < self.anchor {
+            self.slots[self.front] = Slot::Missing;
+        }
+    }
+
+    /// A piece was hashed as it streamed in at the front. Its bytes are already written.
     pub fn handle_front(&mut self, step: Step, source: SourceId) {
         if step.index() == self.front && step.from() == self.front_state && self.front < self.anchor {
             self.hold(step, source, None);

@@ -104,6 +104,11 @@ impl Pool {
         answer.await.unwrap_or(Err(Failure::Lost))
     }
 
+    /// Whether a peer may be asked now.
+    pub fn is_welcome(&self, peer: SocketAddr) -> bool {
+        self.shared.lock().standings.is_welcome(peer, Instant::now())
+    }
+
     /// The measured rate of a peer in bytes a second, if it may be asked at all.
     pub fn rate(&self, peer: SocketAddr) -> Option<f64> {
         let state = self.shared.lock();
