@@ -46,6 +46,18 @@ impl Location {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Repository(String);
 
+impl Repository {
+    /// Gives back what the store was given as `Repository` before.
+    pub fn restore(base: String) -> Self {
+        Self(base)
+    }
+
+    /// `host[:port]/path`.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
