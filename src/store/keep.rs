@@ -49,7 +49,8 @@ impl Store {
 
         let mut writer = self.0.database.writer();
         let transaction = writer.transaction()?;
-        let row = transaction.prepare_cached("SELECT 1 FROM object WHERE hash = ?1")?.exists([expected.hash.as_bytes()])?;
+        let row =
+            transaction.prepare_cached("SELECT 1 FROM object WHERE hash = ?1")?.exists([expected.hash.as_bytes()])?;
         let used = self.0.shelf().next_use().cast_signed();
         transaction
             .prepare_cached(

@@ -106,7 +106,9 @@ pub(super) fn private_dir(path: &Path) -> Result<(), StoreError> {
                 false => Err(StoreError::at(path)(io::ErrorKind::NotADirectory.into())),
             }
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(|parent| !parent.exists()) => {
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(|parent| !parent.exists()) =>
+        {
             private_dir(path.parent().expect("has one"))?;
             private_dir(path)
         }

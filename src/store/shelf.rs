@@ -56,10 +56,7 @@ impl Shelf {
 
     /// Bytes set aside that the disk has not seen yet.
     fn unwritten(&self) -> u64 {
-        self.partials
-            .values()
-            .map(|partial| partial.expected.size.saturating_sub(partial.written.load(Relaxed)))
-            .sum()
+        self.partials.values().map(|partial| partial.expected.size.saturating_sub(partial.written.load(Relaxed))).sum()
     }
 
     /// Bytes missing for a file of `size`, under a quota and with `free` bytes on the disk of which `min_free` must stay.
