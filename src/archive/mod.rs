@@ -26,10 +26,10 @@ mod trust;
 mod vouched;
 
 pub use compression::{Compression, decompress};
-pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, Pick, Signers};
+pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, MAX_KEYRING, Pick, Signers};
 pub use location::{BadLocation, Location};
 pub use packages::{Entries, Entry, IndexKind, MAX_UNPACKED, index_kind};
-pub use release::{BadRelease, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
+pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
 pub use repository::{Repository, by_hash, is_release};
 pub use scope::{Scope, is_global};
 pub use signature::Signer;

@@ -12,8 +12,6 @@
 //! An entry may be rewritten to go through this proxy, `http://127.0.0.1:9977/mirror.example.org/debian`; it then counts
 //! as the origin it stands for. See sources.list(5). Entries that are not fetched over http or https are left out.
 
-use std::net::IpAddr;
-
 use super::{Location, Repository, is_release, keyring::Pick, path};
 
 mod one_line;
@@ -134,11 +132,6 @@ impl Sources {
         let same =
             |base: &Location| base.host() == location.host() && base.port_or_default() == location.port_or_default();
         self.sources.iter().any(|source| same(&source.base))
-    }
-
-    /// The addresses that entries name literally.
-    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
-        self.sources.iter().filter_map(|source| source.base.ip())
     }
 
     /// The repository that a Release speaks for and the folder of its suite: as the entry says that it belongs to, else

@@ -38,9 +38,13 @@ impl Key {
 
     /// A key that expires so long after it was made, 800 days before now.
     pub fn lasting(validity: impl Into<Option<Duration>>) -> Self {
+        Self::made(now() - 800 * DAY, validity)
+    }
+
+    pub fn made(at: SystemTime, validity: impl Into<Option<Duration>>) -> Self {
         let builder = CertBuilder::new()
             .add_userid("Test Archive <archive@example.org>")
-            .set_creation_time(now() - 800 * DAY)
+            .set_creation_time(at)
             .set_validity_period(validity)
             .add_signing_subkey();
         Self(builder.generate().unwrap().0)
@@ -82,15 +86,20 @@ impl Key {
 
     fn signer(&self) -> KeyPair {
         let policy = StandardPolicy::at(now());
-        let mut keys = self.0.keys().with_policy(&policy, now() - 790 * DAY).secret().for_signing();
+        let made = self.0.primary_key().key().creation_time();
+        let mut keys = self.0.keys().with_policy(&policy, made + DAY).secret().for_signing();
         keys.next().unwrap().key().clone().into_keypair().unwrap()
     }
 
     /// An armored signature of the bytes with a digest of choice.
     pub fn signature_with(&self, text: &[u8], digest: HashAlgorithm) -> String {
+        self.signature_at(text, digest, now() - DAY)
+    }
+
+    pub fn signature_at(&self, text: &[u8], digest: HashAlgorithm, at: SystemTime) -> String {
         let signature = SignatureBuilder::new(SignatureType::Binary)
             .set_hash_algo(digest)
-            .set_signature_creation_time(now() - DAY)
+            .set_signature_creation_time(at)
             .unwrap()
             .sign_message(&mut self.signer(), text)
             .unwrap();
