@@ -201,6 +201,9 @@ fn parse(url: &str) -> Result<Location, &'static str> {
         return Err("a fragment has no place in a request");
     }
     let (rest, query) = rest.split_once('?').map_or((rest, None), |(rest, query)| (rest, Some(query)));
+    if query.is_some_and(|query| !query.is_ascii()) {
+        return Err("a query with characters that are not encoded");
+    }
     let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
     let (credentials, authority) =
         authority.rsplit_once('@').map_or((None, authority), |(user, rest)| (Some(user), rest));

@@ -106,6 +106,7 @@ fn hosts_and_ports_that_are_none_are_refused() {
         "http://HTTPS///HTTPS///a/b",
         "https://HTTPS///a/b",
         "http://a/b#c",
+        "http://a/b?\u{fc}",
         "http://a/b c",
         "http://a/b\r\nHost: c",
     ] {
