@@ -74,7 +74,8 @@ impl Store {
             _ => Recorded::New,
         };
         if recorded == Recorded::New {
-            transaction.execute("UPDATE repository SET shareable = ?2 WHERE id = ?1", params![repository, shareable])?;
+            transaction
+                .execute("UPDATE repository SET shareable = ?2 WHERE id = ?1", params![repository, shareable])?;
             let suite = suite_row(&transaction, repository, suite_dir, seconds(date), signer, digest)?;
             learn_members(&transaction, repository, suite, suite_dir, digest, &members)?;
         } else if !shareable {
@@ -272,14 +273,7 @@ impl<'a> Update<'a> {
              DO UPDATE SET hash = excluded.hash, size = excluded.size, current = 1
              WHERE hash <> excluded.hash OR size <> excluded.size OR current = 0",
         )?;
-        Ok(Self {
-            transaction,
-            repository,
-            listing,
-            upsert,
-            named: HashSet::new(),
-            fingerprint: RandomState::new(),
-        })
+        Ok(Self { transaction, repository, listing, upsert, named: HashSet::new(), fingerprint: RandomState::new() })
     }
 
     fn name(&mut self, path: &str, expected: &Expected) -> Result<(), StoreError> {
