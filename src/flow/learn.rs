@@ -12,8 +12,8 @@ use bytes::Bytes;
 
 use crate::{
     archive::{
-        Compression, Entries, IndexKind, Location, NoKey, Place, Release, Verdict, Vouched, by_hash, decompress,
-        index_kind, verify_inrelease,
+        Compression, Entries, IndexKind, Location, MAX_RELEASE, MAX_UNPACKED, Release, Verdict, Vouched, by_hash,
+        decompress, index_kind,
     },
     hash::Hasher,
     mirror::{self, header},
@@ -22,8 +22,6 @@ use crate::{
 
 use super::{Answer, Ask, Flow, passed, refused};
 
-/// Largest Release that is looked at, in bytes.
-const MAX_RELEASE: usize = 8 * 1024 * 1024;
 /// Refusals remembered for the status page.
 const MAX_REFUSALS: usize = 50;
 /// Suites remembered as learned in this run.
@@ -148,30 +146,20 @@ impl Flow {
             let global = self.shared.stations.mirror.is_global(location).await;
             self.shared.rules.privacy.shareable(location, global)
         };
-        let trust = self.shared.rules.trust.clone();
-        let at = location.clone();
+        let (apt, at) = (self.shared.rules.apt.clone(), location.clone());
         let verdict = tokio::task::spawn_blocking(move || {
-            trust.reload();
-            let judgement = trust.judge(&at)?;
-            let (repository, suite_dir) = judgement.place;
-            let place = Place { repository, suite_dir, shareable, check_valid_until: judgement.check_valid_until };
-            Some(match judgement.signers {
-                Some(signers) => verify_inrelease(&message, place, &signers, SystemTime::now()),
-                None => Verdict::Unverifiable(NoKey::Conflict),
-            })
+            apt.reload();
+            apt.trust().verify_inrelease(&at, &message, shareable, SystemTime::now())
         });
         let learning = &self.shared.learning;
         match verdict.await.expect("verification does not panic") {
-            Some(Verdict::Verified(release)) => {
+            Verdict::Verified(release) => {
                 learning.count_verified();
                 self.record_release(location, *release).await;
             }
-            Some(Verdict::Unverifiable(reason)) => learning.refuse(location, reason.to_string(), false),
-            Some(Verdict::Bad(reason)) => learning.refuse(location, reason.to_string(), true),
-            Some(Verdict::Stale { .. }) => {
-                learning.refuse(location, "expired: Valid-Until has passed".to_owned(), true)
-            }
-            None => learning.refuse(location, "no Release belongs there".to_owned(), false),
+            Verdict::Unverifiable(reason) => learning.refuse(location, reason.to_string(), false),
+            Verdict::Bad(reason) => learning.refuse(location, reason.to_string(), true),
+            Verdict::Stale { .. } => learning.refuse(location, "expired: Valid-Until has passed".to_owned(), true),
         }
     }
 
@@ -299,7 +287,7 @@ fn read_index(store: &Store, index: &Index, blob: &Blob) -> Result<usize, String
     }
     let file = blob.file.try_clone().map_err(|error| error.to_string())?;
     let IndexKind::Packages = index.kind;
-    let plain = decompress(index.compression, BufReader::with_capacity(256 * 1024, file), crate::archive::MAX_UNPACKED)
+    let plain = decompress(index.compression, BufReader::with_capacity(256 * 1024, file), MAX_UNPACKED)
         .map_err(|error| error.to_string())?;
     let mut malformed = None;
     let entries = Entries::new(&index.vouched, plain).filter_map(|entry| match entry {

@@ -3,8 +3,8 @@
 //! [`Flow::serve`] is the map of the product: what must this be, have we got it, who has it, bring and prove it.
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
+pub mod apt;
 pub mod learn;
-pub mod trust;
 
 use std::{
     sync::{
@@ -30,8 +30,8 @@ use crate::{
     store::{Blob, Store},
 };
 
+use apt::Apt;
 use learn::Learning;
-use trust::Trust;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
@@ -107,7 +107,7 @@ pub struct Rules {
     /// What is never shared.
     pub privacy: Privacy,
     /// apt's sources and keys.
-    pub trust: Trust,
+    pub apt: Apt,
 }
 
 struct Shared {
@@ -234,7 +234,7 @@ impl Flow {
     }
 
     fn reach(&self, at: &Location, is_local: bool) -> Reach {
-        if self.shared.rules.origins.name(at) || self.shared.rules.trust.names(at) {
+        if self.shared.rules.origins.name(at) || self.shared.rules.apt.trust().sources().names(at) {
             return Reach::Named;
         }
         if is_local { Reach::Local } else { Reach::Remote }

@@ -15,13 +15,13 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
-pub use reqwest::header;
 use reqwest::{
-    Method, StatusCode,
+    Method,
     dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderMap, HeaderValue},
     redirect,
 };
+pub use reqwest::{StatusCode, header};
 
 use crate::archive::{Location, is_global};
 

@@ -6,6 +6,7 @@ use std::{
     io,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex},
+    time::Instant,
 };
 
 use rusqlite::{OptionalExtension, params};
@@ -16,9 +17,6 @@ use crate::{
 };
 
 use super::{Change, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
-
-/// Uses counted in memory before they are written down.
-const USES_PENDING: usize = 1024;
 
 /// Objects looked at in one question for all that is offered; other readers get their turn between two.
 const PAGE: usize = 256;
@@ -158,18 +156,19 @@ impl Store {
         };
         let expected = Expected { hash, size: held.size };
         let file = self.0.objects.file(hash)?.filter(|(_, length)| *length == held.size).map(|(file, _)| file);
-        let chain = match (&file, held.chain) {
-            (None, _) => None,
-            (Some(_), Some(chain)) => PieceChain::decode(&expected, &chain).ok(),
+        let claimed = held.chain.and_then(|chain| PieceChain::decode(&expected, &chain).ok());
+        let unproven = claimed.is_none();
+        let chain = match (&file, claimed) {
             (Some(file), None) => self.prove(file, &expected)?,
+            (_, claimed) => claimed,
         };
         let (Some(file), Some(chain)) = (file, chain) else {
             drop(hold);
-            self.forget(hash)?;
+            self.forget(hash, unproven)?;
             return Ok(None);
         };
-        let pending = self.0.shelf().touch(hash);
-        if pending >= USES_PENDING {
+        let due = self.0.shelf().touch(hash, Instant::now());
+        if due {
             keep::flush_if_idle(&self.0)?;
         }
         Ok(Some(Blob { file, expected, chain, _hold: hold }))
@@ -187,23 +186,26 @@ impl Store {
         Ok(Some(verified.chain().clone()))
     }
 
-    /// Gives up a file that is damaged or missing, so that it is never served again.
-    fn forget(&self, hash: ContentHash) -> Result<(), StoreError> {
+    /// Gives up a file that is damaged or missing, so that it is never served again; not one that took its place since.
+    pub(super) fn forget(&self, hash: ContentHash, unproven: bool) -> Result<(), StoreError> {
         let writer = self.0.database.writer();
+        let row: Option<(i64, bool)> = writer
+            .prepare_cached("SELECT size, chain IS NULL FROM object WHERE hash = ?1")?
+            .query_row([hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
         let mut shelf = self.0.shelf();
-        if shelf.is_gone(hash) {
+        let Some((size, still_unproven)) = row.filter(|_| !shelf.is_gone(hash)) else { return Ok(()) };
+        let size = size.cast_unsigned();
+        let replaced = unproven && !still_unproven;
+        let sound = !unproven && self.0.objects.file(hash)?.is_some_and(|(_, length)| length == size);
+        if replaced || sound {
             return Ok(());
         }
-        let size: Option<i64> = writer
-            .prepare_cached("DELETE FROM object WHERE hash = ?1 RETURNING size")?
-            .query_row([hash.as_bytes()], |row| row.get(0))
-            .optional()?;
-        if let Some(size) = size {
-            tracing::warn!(%hash, "the object is missing or damaged; given up");
-            shelf.remove(hash, size.cast_unsigned());
-            self.0.objects.remove(hash)?;
-            self.0.tell(Change::Gone(hash));
-        }
+        tracing::warn!(%hash, "the object is missing or damaged; given up");
+        writer.prepare_cached("DELETE FROM object WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+        shelf.remove(hash, size);
+        self.0.objects.remove(hash)?;
+        self.0.tell(Change::Gone(hash));
         Ok(())
     }
 }

@@ -18,6 +18,9 @@ use super::{
     unix_now,
 };
 
+/// Rows read in one question while looking for room; other readers get their turn between two.
+const PAGE: i64 = 512;
+
 /// What is freed beyond the need, as a part of the quota, so that a full store does not look for room at every file.
 const SPARE: u64 = 64;
 
@@ -68,28 +71,35 @@ impl Store {
                 vouched.path(),
                 verified.chain().encode()
             ])?;
-        {
-            // The row waits for the file: until the transaction ends nobody sees it, and if that fails the file has no
-            // row, which the next start mends.
+        let added = {
+            // Nobody sees the row before the transaction ends, nor evicts the file before it has one.
             let mut shelf = self.0.shelf();
             self.0.objects.place(partial.path(), expected.hash)?;
             let returned = shelf.returned(expected.hash);
-            if !row || returned {
+            shelf.release(partial.number());
+            let added = !row || returned;
+            if added {
                 shelf.add(expected.size);
             }
-            shelf.release(partial.number());
+            added
+        };
+        if let Err(error) = transaction.commit() {
+            if added {
+                self.0.shelf().remove(expected.hash, expected.size);
+                self.0.objects.remove(expected.hash)?;
+            }
+            return Err(error.into());
         }
-        transaction.commit()?;
         flush(&mut writer, &self.0.shelf)?;
         drop(writer);
         drop(partial);
         self.0.tell(Change::Stored(expected.hash));
+        let blob = self.open_object(expected.hash)?.ok_or(StoreError::Full)?;
         match self.make_room(0) {
             Ok(()) | Err(StoreError::Full) => {}
             Err(error) => tracing::warn!(%error, "no room could be made"),
         }
-        // Gone again only if another took its room at once.
-        self.open_object(expected.hash)?.ok_or(StoreError::Full)
+        Ok(blob)
     }
 
     /// Evicts until `size` bytes would fit.
@@ -110,9 +120,15 @@ impl Store {
             if shelf.is_busy(victim.hash) || shelf.is_gone(victim.hash) {
                 continue;
             }
-            self.0.objects.remove(victim.hash)?;
-            shelf.evict(victim.hash, victim.size);
+            let removed = self.0.objects.remove(victim.hash)?;
+            if removed {
+                shelf.evict(victim.hash, victim.size);
+            }
             drop(shelf);
+            if !removed {
+                self.forget(victim.hash, false)?;
+                continue;
+            }
             self.0.tell(Change::Gone(victim.hash));
             files += 1;
             bytes += victim.size;
@@ -123,14 +139,16 @@ impl Store {
 
     fn candidates(&self) -> Result<Vec<Candidate>, StoreError> {
         let mut candidates = Vec::new();
-        {
+        let mut after = 0_i64;
+        loop {
             let reader = self.0.database.reader();
             let mut statement = reader.prepare_cached(
                 "SELECT o.hash, o.size, o.used,
-                        EXISTS (SELECT 1 FROM promise p WHERE p.hash = o.hash AND p.current = 1)
-                 FROM object o",
+                        EXISTS (SELECT 1 FROM promise p WHERE p.hash = o.hash AND p.current = 1), o.id
+                 FROM object o WHERE o.id > ?1 ORDER BY o.id LIMIT ?2",
             )?;
-            let mut rows = statement.query([])?;
+            let mut rows = statement.query([after, PAGE])?;
+            let before = after;
             while let Some(row) = rows.next()? {
                 candidates.push(Candidate {
                     hash: ContentHash::new(row.get(0)?),
@@ -139,6 +157,10 @@ impl Store {
                     current: row.get(3)?,
                     busy: false,
                 });
+                after = row.get(4)?;
+            }
+            if after == before {
+                break;
             }
         }
         let shelf = self.0.shelf();

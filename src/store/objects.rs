@@ -35,6 +35,7 @@ impl Objects {
         let file = match opened {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
             Err(error) => return Err(StoreError::at(path)(error)),
         };
         let meta = file.metadata().map_err(StoreError::at(path))?;
@@ -56,12 +57,13 @@ impl Objects {
         moved.map_err(StoreError::at(path))
     }
 
-    /// Removes the file of that hash; that it is gone already is as good.
-    pub(super) fn remove(&self, hash: ContentHash) -> Result<(), StoreError> {
+    /// Removes the file of that hash, and says whether there was one.
+    pub(super) fn remove(&self, hash: ContentHash) -> Result<bool, StoreError> {
         let path = self.path(hash);
         match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::at(path)(error)),
-            _ => Ok(()),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::at(path)(error)),
         }
     }
 

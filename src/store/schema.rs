@@ -91,8 +91,9 @@ const LOG_KEPT: i64 = 4 << 20;
 
 /// The two connections to the catalogue.
 pub(super) struct Database {
-    writer: Mutex<Connection>,
+    /// Closed first: the last connection brings the log home, which one that only reads cannot.
     reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
 }
 
 impl Database {

@@ -6,9 +6,14 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 
 use crate::hash::{ContentHash, Expected};
+
+/// Uses kept in memory, and for how long, when nothing else is written.
+const USES_PENDING: usize = 1024;
+const USES_WAIT: Duration = Duration::from_secs(60);
 
 /// The sums and sets. Every change is one call, so that the lock around it is held for a moment.
 #[derive(Default)]
@@ -38,6 +43,8 @@ pub(super) struct Pending {
     pub(super) used: HashMap<ContentHash, u64>,
     /// Evicted.
     pub(super) gone: HashSet<ContentHash>,
+    /// When the first of the uses was counted.
+    since: Option<Instant>,
 }
 
 impl Shelf {
@@ -111,11 +118,12 @@ impl Shelf {
         self.pending.gone.remove(&hash)
     }
 
-    /// Counts a use; says how many are not written down.
-    pub(super) fn touch(&mut self, hash: ContentHash) -> usize {
+    /// Counts a use, and says whether it is time to write uses down.
+    pub(super) fn touch(&mut self, hash: ContentHash, now: Instant) -> bool {
         let used = self.next_use();
         self.pending.used.insert(hash, used);
-        self.pending.used.len()
+        let since = *self.pending.since.get_or_insert(now);
+        self.pending.used.len() >= USES_PENDING || now.saturating_duration_since(since) >= USES_WAIT
     }
 
     pub(super) fn next_use(&mut self) -> u64 {
@@ -161,5 +169,6 @@ impl Shelf {
             self.pending.used.entry(hash).or_insert(used);
         }
         self.pending.gone.extend(pending.gone);
+        self.pending.since = pending.since.or(self.pending.since);
     }
 }
