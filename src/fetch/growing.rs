@@ -77,6 +77,11 @@ impl Growing {
         &self.expected
     }
 
+    /// The mirror's `Last-Modified`, once it has answered.
+    pub fn last_modified(&self) -> Option<String> {
+        self.progress.borrow().last_modified.clone()
+    }
+
     /// Waits until the first bytes are released, or the download failed before any were.
     pub async fn begun(&mut self) -> Result<Progress, Failure> {
         let begun = |progress: &Progress| progress.released > 0 || progress.outcome.is_some();

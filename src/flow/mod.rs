@@ -233,7 +233,8 @@ impl Flow {
         Origin { location: ask.location.clone(), reach }
     }
 
-    fn reach(&self, at: &Location, is_local: bool) -> Reach {
+    /// How far a client may lead the daemon to an origin.
+    pub fn reach(&self, at: &Location, is_local: bool) -> Reach {
         if self.shared.rules.origins.name(at) || self.shared.rules.apt.trust().sources().names(at) {
             return Reach::Named;
         }
