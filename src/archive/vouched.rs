@@ -82,6 +82,11 @@ impl Privacy {
             && !names(&self.hosts, location)
             && (globally_routable || names(&self.public, location))
     }
+
+    /// Whether a repository that was shareable when it was learned may still be shared.
+    pub fn allows(&self, repository: &Repository) -> bool {
+        Location::parse(&format!("http://{repository}/")).is_ok_and(|location| !names(&self.hosts, &location))
+    }
 }
 
 /// Whether a list has the host, or the host with this port; the scheme's own port counts whether it is written or not.
@@ -100,6 +105,14 @@ mod tests {
 
     fn at(url: &str) -> Location {
         Location::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_host_that_is_named_private_later_takes_its_repositories_along() {
+        let privacy = Privacy { hosts: vec!["corp.example.org".to_owned()], public: Vec::new() };
+        assert!(!privacy.allows(&Repository::restore("corp.example.org/debian")));
+        assert!(!privacy.allows(&Repository::restore("corp.example.org:8080/debian")));
+        assert!(privacy.allows(&Repository::restore("mirror.example.org/debian")));
     }
 
     fn shareable(privacy: &Privacy, url: &str, global: bool) -> bool {
