@@ -15,7 +15,6 @@
 //! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a place among the
 //! uploads, the store's offer, and a body that the [`faucet`] lets through. The first two and the last are pure; `pace`
 //! drives the faucet, `wire` is the connection's stream, `answer` the only handler.
-#![expect(clippy::disallowed_methods, reason = "the door to the public port's clock")]
 
 mod answer;
 mod ask;
@@ -36,11 +35,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_http::{HttpService, KeepAlive};
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web};
-use tokio::{net::TcpStream, sync::Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::store::Store;
 
@@ -48,7 +47,6 @@ use budget::Budget;
 use pace::Pace;
 use peer::Peer;
 use seats::Seats;
-use wire::Wire;
 
 /// How long a new connection may take for its first request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -126,6 +124,7 @@ struct Give {
     pace: Pace,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the door to the clock, for the faucet's first moment")]
 /// Begins to serve peers. The future does the work and ends after the handle's `stop`; it belongs on a tokio runtime.
 pub fn start(
     listeners: Vec<TcpListener>,
@@ -160,7 +159,7 @@ pub fn start(
                 .client_disconnect_timeout(HEAD_WAIT)
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |socket| {
-                let admitted = admit(socket, &seats, &meter);
+                let admitted = wire::admit(socket, &seats, &meter);
                 async move { admitted }
             })
             .and_then(http.map_err(|error| tracing::debug!(%error, "a peer's connection ended")))
@@ -175,22 +174,6 @@ pub fn start(
         }
     };
     Ok((handle, run, meter))
-}
-
-/// Gives a new connection its seat, or ends it.
-fn admit(
-    socket: TcpStream,
-    seats: &Seats,
-    meter: &Meter,
-) -> Result<(Wire, Protocol, Option<std::net::SocketAddr>), ()> {
-    let address = socket.peer_addr().map_err(|_| ())?;
-    let Some(seat) = seats.take(Peer::of(address.ip())) else {
-        meter.0.refused.fetch_add(1, Relaxed);
-        return Err(());
-    };
-    // Answers are whole segments or the end of something; waiting for more only delays them.
-    let _ = socket.set_nodelay(true);
-    Ok((Wire::new(socket, seat, meter.clone(), Instant::now()), Protocol::Http1, Some(address)))
 }
 
 #[cfg(test)]
