@@ -12,9 +12,9 @@
 //!  an address that asked or missed too much                     429 and Retry-After
 //! ```
 //!
-//! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a place among the
-//! uploads, the store's offer, and a body that the [`faucet`] lets through. The first two and the last are pure; `pace`
-//! drives the faucet, `wire` is the connection's stream, `answer` the only handler.
+//! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
+//! uploads, the store's offer, and a body that the [`faucet`] lets through. [`budget`], [`faucet`] and [`ask`] are pure;
+//! `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
 
 mod answer;
 mod ask;
@@ -39,7 +39,6 @@ use actix_http::{HttpService, KeepAlive};
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web};
-use tokio::sync::Semaphore;
 
 use crate::store::Store;
 
@@ -64,9 +63,11 @@ pub struct Config {
     pub upload_limit: Option<u64>,
     /// Files being sent at the same time.
     pub uploads: usize,
+    /// The same to one address (IPv6: one /64).
+    pub uploads_per_address: usize,
     /// Connections open at the same time.
     pub connections: usize,
-    /// The same from one address (IPv6: one /64).
+    /// The same from one address.
     pub connections_per_address: usize,
     /// Sockets of listening backlog that the system keeps.
     pub backlog: u32,
@@ -74,7 +75,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { upload_limit: None, uploads: 48, connections: 512, connections_per_address: 24, backlog: 256 }
+        Self {
+            upload_limit: None,
+            uploads: 48,
+            uploads_per_address: 12,
+            connections: 512,
+            connections_per_address: 24,
+            backlog: 256,
+        }
     }
 }
 
@@ -120,7 +128,7 @@ struct Give {
     store: Store,
     meter: Meter,
     budget: Mutex<Budget>,
-    places: Arc<Semaphore>,
+    places: Seats,
     pace: Pace,
 }
 
@@ -137,7 +145,7 @@ pub fn start(
         store,
         meter: meter.clone(),
         budget: Mutex::default(),
-        places: Arc::new(Semaphore::new(config.uploads)),
+        places: Seats::new(config.uploads, config.uploads_per_address),
         pace: pace.clone(),
     });
     let seats = Seats::new(config.connections, config.connections_per_address);
