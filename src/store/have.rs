@@ -1,5 +1,5 @@
 //! Have, and give: opening what is held.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to the store's clock and files")]
+#![expect(clippy::disallowed_methods, reason = "the door to the store's clock and files")]
 
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ use crate::{
 use super::{Change, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
 
 /// Objects looked at in one question for all that is offered; other readers get their turn between two.
-const PAGE: usize = 256;
+const PAGE: i64 = 256;
 
 /// A file that is held, open. It is not evicted before it is dropped.
 pub struct Blob {
@@ -96,7 +96,7 @@ impl Store {
                  LEFT JOIN promise p ON p.hash = o.hash AND p.size = o.size AND p.current = 1
                  ORDER BY o.hash",
             )?;
-            let mut rows = statement.query(params![after, PAGE as i64])?;
+            let mut rows = statement.query(params![after, PAGE])?;
             while let Some(row) = rows.next()? {
                 let hash = row.get(0)?;
                 last = Some(hash);

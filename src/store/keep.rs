@@ -1,5 +1,4 @@
 //! Keep: room for a file on its way, and its place once it is proven.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to the store's files")]
 
 use std::sync::{Arc, Mutex, atomic::AtomicU64};
 

@@ -91,7 +91,8 @@ impl Store {
     /// Learns the entries of an index whose bytes were proven, and says how many it has. An index that its Release does
     /// not list any more, or not yet, teaches nothing: 0.
     ///
-    /// `index` may be the plain path or the one by hash, in any compression; all are versions of one listing.
+    /// `index` may be the plain path or the one by hash, in any compression; all are versions of one listing. The entries
+    /// are drawn while the catalogue is being written: their iterator must not call back to write, and should not dawdle.
     pub fn record_index(
         &self,
         index: &Vouched,
@@ -112,7 +113,7 @@ impl Store {
         let Some((member, suite)) = member else { return Ok(0) };
         let (listing, fresh) = listing_row(&transaction, known.id, suite, listing_name(&member), hash)?;
         let mut update = Update::new(&transaction, known.id, listing)?;
-        let mut files = 0;
+        let mut files = 0_u32;
         for entry in entries.into_iter().filter(|entry| entry.repository() == index.repository()).take(ENTRIES_MAX) {
             update.name(entry.path(), entry.expected())?;
             files += 1;
@@ -121,11 +122,13 @@ impl Store {
             update.retire(|_| false)?;
         }
         drop(update);
-        transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files as i64])?;
+        transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files])?;
         transaction.commit()?;
+        // The pages of a whole index are of no more use.
+        writer.execute_batch("PRAGMA shrink_memory")?;
         drop(writer);
         self.0.tell(Change::Learned);
-        Ok(files)
+        Ok(files as usize)
     }
 }
 
@@ -166,7 +169,7 @@ fn repository_row(connection: &Connection, repository: &Repository, shareable: b
         return Ok(id);
     }
     let count: i64 = connection.query_row("SELECT count(*) FROM repository", [], |row| row.get(0))?;
-    if count >= REPOSITORIES_MAX as i64 {
+    if count >= REPOSITORIES_MAX {
         return Err(StoreError::Full);
     }
     connection
@@ -239,7 +242,7 @@ fn learn_members(
         update.retire(|path| !is_by_hash(path))?;
     }
     drop(update);
-    transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, members.len() as i64])?;
+    transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, members.len() as u32])?;
 
     // Indexes that the suite has no more take their entries with them.
     let named: HashSet<&str> = members.iter().map(|member| listing_name(member.path())).collect();

@@ -3,7 +3,7 @@
 //! An empty file `released/<sha256>` says that someone may hold a wrong prefix of that file (promise 1), and so must be
 //! given the whole of it. It is there before the first such byte leaves, and no fsync is spent on it: a machine that
 //! loses power takes the client's partial file along.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to the marks' directory")]
+#![expect(clippy::disallowed_methods, reason = "the door to the marks' directory")]
 
 use std::{fs, io, path::PathBuf};
 

@@ -18,7 +18,6 @@
 //!
 //! **Locks**, in the order in which they may be taken: `evicting`, the writer, the reader or the shelf. The last two are
 //! held for microseconds.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to the store's clock and directory")]
 
 mod catalogue;
 mod evict;
@@ -261,6 +260,7 @@ fn seconds(time: SystemTime) -> i64 {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the door to the clock, for when things were learned and stored")]
 fn unix_now() -> i64 {
     seconds(SystemTime::now())
 }

@@ -1,5 +1,5 @@
 //! A file on its way into the store.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to a partial's file")]
+#![expect(clippy::disallowed_methods, reason = "the door to a partial's file")]
 
 use std::{
     fs::{self, File},

@@ -3,7 +3,7 @@
 //! A row without its file, or with one of another length, goes. A file without a row gets one that has no chain: it
 //! counts against the quota and can be evicted, but is not believed before it was hashed, when it is first asked for or
 //! in an idle moment. So a lost catalogue delays no start, however much is held.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to the store's directory")]
+#![expect(clippy::disallowed_methods, reason = "the door to the store's directory")]
 
 use std::{
     collections::HashMap,

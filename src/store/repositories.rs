@@ -18,7 +18,7 @@ use super::{Allowed, StoreError, schema::Database};
 const KEY_MAX: usize = 4096;
 
 /// Repositories kept; each was signed by a key that apt accepts, but the same archive can be asked for by many names.
-pub(super) const REPOSITORIES_MAX: usize = 1024;
+pub(super) const REPOSITORIES_MAX: i64 = 1024;
 
 /// A repository's row.
 pub(super) struct Known {

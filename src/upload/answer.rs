@@ -14,7 +14,6 @@ use actix_web::{
     web::{self, Bytes, Data},
 };
 use futures_util::stream;
-use tokio::sync::OwnedSemaphorePermit;
 
 use crate::store::{Blob, Offer};
 
@@ -22,6 +21,7 @@ use super::{
     Give, Meter, Peer,
     ask::{Ask, Part},
     budget::MISS,
+    seats::Seat,
 };
 
 /// Names a piece chain: the SHA-256 of its bytes, in hexadecimal.
@@ -42,7 +42,7 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
     let method = request.method();
     let asked = Ask::parse(request.path()).filter(|_| method == Method::GET || method == Method::HEAD);
     let Some(asked) = asked else { return miss(&give, peer) };
-    let Ok(place) = give.places.clone().try_acquire_owned() else {
+    let Some(place) = give.places.take(peer) else {
         return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT);
     };
     let (Ask::File(hash) | Ask::Pieces(hash)) = asked;
@@ -68,7 +68,7 @@ struct Sending {
     give: Arc<Give>,
     peer: Peer,
     _active: Option<Active>,
-    _place: OwnedSemaphorePermit,
+    _place: Seat,
 }
 
 fn file(request: &HttpRequest, offer: Offer, sending: Sending) -> HttpResponse {

@@ -12,10 +12,9 @@
 //!  an address that asked or missed too much                     429 and Retry-After
 //! ```
 //!
-//! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a place among the
-//! uploads, the store's offer, and a body that the [`faucet`] lets through. The first two and the last are pure; `pace`
-//! drives the faucet, `wire` is the connection's stream, `answer` the only handler.
-#![expect(clippy::disallowed_methods, reason = "the door to the public port's clock")]
+//! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
+//! uploads, the store's offer, and a body that the [`faucet`] lets through. [`budget`], [`faucet`] and [`ask`] are pure;
+//! `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
 
 mod answer;
 mod ask;
@@ -36,11 +35,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_http::{HttpService, KeepAlive};
 use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web};
-use tokio::{net::TcpStream, sync::Semaphore};
 
 use crate::store::Store;
 
@@ -48,7 +46,6 @@ use budget::Budget;
 use pace::Pace;
 use peer::Peer;
 use seats::Seats;
-use wire::Wire;
 
 /// How long a new connection may take for its first request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -66,9 +63,11 @@ pub struct Config {
     pub upload_limit: Option<u64>,
     /// Files being sent at the same time.
     pub uploads: usize,
+    /// The same to one address (IPv6: one /64).
+    pub uploads_per_address: usize,
     /// Connections open at the same time.
     pub connections: usize,
-    /// The same from one address (IPv6: one /64).
+    /// The same from one address.
     pub connections_per_address: usize,
     /// Sockets of listening backlog that the system keeps.
     pub backlog: u32,
@@ -76,7 +75,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { upload_limit: None, uploads: 48, connections: 512, connections_per_address: 24, backlog: 256 }
+        Self {
+            upload_limit: None,
+            uploads: 48,
+            uploads_per_address: 12,
+            connections: 512,
+            connections_per_address: 24,
+            backlog: 256,
+        }
     }
 }
 
@@ -122,10 +128,11 @@ struct Give {
     store: Store,
     meter: Meter,
     budget: Mutex<Budget>,
-    places: Arc<Semaphore>,
+    places: Seats,
     pace: Pace,
 }
 
+#[expect(clippy::disallowed_methods, reason = "the door to the clock, for the faucet's first moment")]
 /// Begins to serve peers. The future does the work and ends after the handle's `stop`; it belongs on a tokio runtime.
 pub fn start(
     listeners: Vec<TcpListener>,
@@ -138,7 +145,7 @@ pub fn start(
         store,
         meter: meter.clone(),
         budget: Mutex::default(),
-        places: Arc::new(Semaphore::new(config.uploads)),
+        places: Seats::new(config.uploads, config.uploads_per_address),
         pace: pace.clone(),
     });
     let seats = Seats::new(config.connections, config.connections_per_address);
@@ -160,7 +167,7 @@ pub fn start(
                 .client_disconnect_timeout(HEAD_WAIT)
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |socket| {
-                let admitted = admit(socket, &seats, &meter);
+                let admitted = wire::admit(socket, &seats, &meter);
                 async move { admitted }
             })
             .and_then(http.map_err(|error| tracing::debug!(%error, "a peer's connection ended")))
@@ -175,22 +182,6 @@ pub fn start(
         }
     };
     Ok((handle, run, meter))
-}
-
-/// Gives a new connection its seat, or ends it.
-fn admit(
-    socket: TcpStream,
-    seats: &Seats,
-    meter: &Meter,
-) -> Result<(Wire, Protocol, Option<std::net::SocketAddr>), ()> {
-    let address = socket.peer_addr().map_err(|_| ())?;
-    let Some(seat) = seats.take(Peer::of(address.ip())) else {
-        meter.0.refused.fetch_add(1, Relaxed);
-        return Err(());
-    };
-    // Answers are whole segments or the end of something; waiting for more only delays them.
-    let _ = socket.set_nodelay(true);
-    Ok((Wire::new(socket, seat, meter.clone(), Instant::now()), Protocol::Http1, Some(address)))
 }
 
 #[cfg(test)]

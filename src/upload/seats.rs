@@ -1,4 +1,4 @@
-//! Seats: how many connections are open, in all and from one peer.
+//! Seats: how many connections are open, and how many files are being sent, in all and to one peer.
 
 use std::{
     collections::HashMap,
@@ -23,7 +23,7 @@ struct Taken {
     each: HashMap<Peer, usize>,
 }
 
-/// A connection's seat, free again when dropped.
+/// A seat, free again when dropped.
 pub(super) struct Seat {
     peer: Peer,
     hall: Arc<Hall>,

@@ -227,19 +227,29 @@ async fn who_misses_too_much_waits_and_nobody_else_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_all_places_are_taken_the_next_peer_is_told_so() {
-    let port = port(&Config { upload_limit: Some(4096), uploads: 1, ..Config::default() });
+    let port = port(&Config { upload_limit: Some(4096), uploads: 2, uploads_per_address: 1, ..Config::default() });
     let file = content(1 << 20);
     port.hold(1, PUBLIC, true, &[&file]);
-    let mut first = port.connect(1);
-    write!(first, "GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path(&file)).unwrap();
-    assert!(first.read(&mut [0; 1]).unwrap() > 0);
-    assert_eq!(port.meter.snapshot().active, 1);
+    let begin = |from: u8| {
+        let mut peer = port.connect(from);
+        write!(peer, "GET {} HTTP/1.1\r\nHost: x\r\n\r\n", path(&file)).unwrap();
+        let mut bytes = [0; 12];
+        peer.read_exact(&mut bytes).unwrap();
+        (peer, String::from_utf8(bytes.to_vec()).unwrap())
+    };
+    let (first, status) = begin(1);
+    assert_eq!(status, "HTTP/1.1 200");
+    // The same address has its share, another has not, for a third there is none.
     let busy = port.ask("GET", &path(&file), "");
     assert_eq!((busy.status, busy.field("retry-after")), (503, Some("2")));
+    let (_second, status) = begin(2);
+    assert_eq!(status, "HTTP/1.1 200");
+    assert_eq!(port.meter.snapshot().active, 2);
+    assert_eq!(begin(3).1, "HTTP/1.1 503");
     drop(first);
     // The place is free as soon as the server has noticed.
     while port.ask("HEAD", &path(&file), "").status != 200 {}
-    assert_eq!(port.meter.snapshot().active, 0);
+    assert_eq!(port.meter.snapshot().active, 1);
     port.stop().await;
 }
 

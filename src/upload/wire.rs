@@ -3,19 +3,24 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::atomic::Ordering::Relaxed,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
+use actix_http::Protocol;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
     time::Sleep,
 };
 
-use super::{Meter, seats::Seat};
+use super::{
+    Meter, Peer,
+    seats::{Seat, Seats},
+};
 
 /// A peer for which bytes wait must take so many of them in so long.
 const WINDOW: Duration = Duration::from_secs(20);
@@ -35,11 +40,29 @@ pub(super) struct Wire {
     _seat: Seat,
 }
 
-impl Wire {
-    pub(super) fn new(socket: TcpStream, seat: Seat, meter: Meter, now: Instant) -> Self {
-        let (slow, silent) = Default::default();
-        Self { socket, meter, patience: Patience::default(), wrote: now, slow, silent, _seat: seat }
-    }
+/// Gives a new connection its seat, or ends it.
+pub(super) fn admit(
+    socket: TcpStream,
+    seats: &Seats,
+    meter: &Meter,
+) -> Result<(Wire, Protocol, Option<SocketAddr>), ()> {
+    let address = socket.peer_addr().map_err(|_| ())?;
+    let Some(seat) = seats.take(Peer::of(address.ip())) else {
+        meter.0.refused.fetch_add(1, Relaxed);
+        return Err(());
+    };
+    // Answers are whole segments or the end of something; waiting for more only delays them.
+    let _ = socket.set_nodelay(true);
+    let wire = Wire {
+        socket,
+        meter: meter.clone(),
+        patience: Patience::default(),
+        wrote: Instant::now(),
+        slow: Alarm::default(),
+        silent: Alarm::default(),
+        _seat: seat,
+    };
+    Ok((wire, Protocol::Http1, Some(address)))
 }
 
 impl AsyncRead for Wire {

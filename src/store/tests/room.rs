@@ -67,8 +67,8 @@ fn room_is_made_of_superseded_files_then_of_those_not_used_for_long() {
     let files: Vec<_> = (0..5).map(|seed| bytes(10, seed)).collect();
     let entry = |seed: usize| vouched(&format!("pool/{seed}.deb"), &files[seed]);
     publish(&store, 1, b"one", &[entry(0), entry(1), entry(2), entry(3), entry(4)]);
-    for seed in 0..3 {
-        keep(&store, &entry(seed), &files[seed]).unwrap();
+    for (seed, file) in files.iter().enumerate().take(3) {
+        keep(&store, &entry(seed), file).unwrap();
     }
     publish(&store, 2, b"two", &[entry(0), entry(1), entry(3), entry(4)]);
     store.open_object(expected(&files[0]).hash).unwrap().unwrap();
@@ -169,4 +169,38 @@ fn all_that_is_offered_is_listed_once_however_much_it_is() {
     let mut wanted: Vec<_> = files.iter().filter(|file| file[3] % 3 > 0).map(|file| ContentHash::of(file)).collect();
     wanted.sort();
     assert_eq!(store.offered().unwrap(), wanted);
+}
+
+#[test]
+fn many_who_keep_read_and_evict_at_once_leave_the_sums_right() {
+    use rand::{RngExt, SeedableRng};
+    let house = House::new(20_000);
+    let store = house.open();
+    let files: Vec<_> = (0..30).map(|seed| bytes(500 + 97 * usize::from(seed), seed)).collect();
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let (store, files) = (store.clone(), &files);
+            scope.spawn(move || {
+                let mut rng = rand::rngs::SmallRng::seed_from_u64(seed);
+                for _ in 0..300 {
+                    let file = &files[rng.random_range(0..files.len())];
+                    match store.open_object(expected(file).hash).unwrap() {
+                        Some(blob) => assert_eq!(&blob.read(0, file.len()).unwrap(), file, "seed {seed}"),
+                        None => match keep(&store, &vouched("pool/x.deb", file), file) {
+                            Ok(blob) => assert_eq!(&blob.read(0, file.len()).unwrap(), file, "seed {seed}"),
+                            Err(error) => assert!(matches!(error, StoreError::Full), "seed {seed}: {error}"),
+                        },
+                    }
+                }
+            });
+        }
+    });
+    let after = store.snapshot();
+    assert!(after.bytes <= 20_000 && after.objects > 0, "{after:?}");
+    assert_eq!((after.partials, after.in_flight), (0, 0));
+    drop(store);
+    // Counted anew from the disk.
+    let store = house.open();
+    assert_eq!((store.snapshot().bytes, store.snapshot().objects), (after.bytes, after.objects));
+    assert!(!store.prove_next().unwrap());
 }
