@@ -1,7 +1,7 @@
 //! The command line.
 #![expect(clippy::print_stderr, reason = "the command line speaks to people")]
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
@@ -43,7 +43,13 @@ pub fn main(cli: Cli, variables: impl Iterator<Item = (String, String)>) -> Exit
         }
     };
     let filter = EnvFilter::try_from_env("APT_HUDDLE_LOG").unwrap_or_else(|_| EnvFilter::new("warn,apt_huddle=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(color)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let ended = match runtime {
         Ok(runtime) => runtime.block_on(daemon::run(config)),

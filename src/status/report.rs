@@ -201,7 +201,7 @@ impl Report {
 }
 
 fn network(figures: dht::Snapshot) -> Network {
-    Network { nodes: figures.nodes_v4 + figures.nodes_v6, figures }
+    Network { nodes: figures.nodes(), figures }
 }
 
 fn peers(window: &Window) -> Vec<Peer> {

@@ -45,7 +45,7 @@ fn verified(bytes: &[u8]) -> Verified {
 impl Port {
     /// Publishes a Release with these files and keeps them.
     fn hold(&self, day: u64, repository: &str, shareable: bool, files: &[&[u8]]) {
-        let repository = Repository::restore(repository.to_owned());
+        let repository = Repository::restore(repository);
         let vouch = |bytes: &&[u8]| {
             let path = format!("pool/{}.deb", ContentHash::of(bytes));
             Vouched::restore(*verified(bytes).expected(), repository.clone(), path, shareable)
