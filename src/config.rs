@@ -18,6 +18,49 @@ use crate::{archive, dht, fetch};
 /// Prefix of the variables that stand for keys.
 const ENV_PREFIX: &str = "APT_HUDDLE_";
 
+/// Every key that a person can write, and what is expected there.
+const KEYS: &[Key] = &[
+    Key::list("proxy", "listen", r#"addresses with a port, like ["127.0.0.1:9977"]"#),
+    Key::list("proxy", "allow", r#"networks in CIDR form, like ["192.168.1.0/24"]"#),
+    Key::list("proxy", "origins", r#"hosts, like ["mirror.example.org", "10.0.0.5:8080"]"#),
+    Key::list("peer", "listen", r#"addresses with a port, like ["[::]:9978"]"#),
+    Key::one("peer", "upload_limit", r#"a rate, like "500kB/s", or "unlimited""#),
+    Key::one("peer", "share", r#""all", "take" or "off""#),
+    Key::one("fetch", "mirror", r#""first", "sparing" or "last""#),
+    Key::list("privacy", "hosts", r#"hosts, like ["mirror.example.org"]"#),
+    Key::list("privacy", "public", r#"hosts, like ["10.0.0.5:8080"]"#),
+    Key::one("dht", "network", r#""public", "private" or "off""#),
+    Key::list("dht", "bootstrap", r#"nodes, like ["host:port"]"#),
+    Key::one("dht", "secret", "a text"),
+    Key::one("dht", "rendezvous", "true or false"),
+    Key::one("store", "path", r#"a directory, like "/var/lib/apt-huddle""#),
+    Key::one("store", "quota", r#"a size, like "20GB""#),
+    Key::one("store", "min_free", r#"a size, like "1GB""#),
+    Key::one("archive", "apt_dir", r#"a directory as a string, like "/etc/apt""#),
+    Key::list("archive", "keyrings", r#"files, like ["/usr/share/keyrings/example.gpg"]"#),
+];
+
+struct Key {
+    section: &'static str,
+    name: &'static str,
+    is_list: bool,
+    expected: &'static str,
+}
+
+impl Key {
+    const fn list(section: &'static str, name: &'static str, expected: &'static str) -> Self {
+        Self { section, name, is_list: true, expected }
+    }
+
+    const fn one(section: &'static str, name: &'static str, expected: &'static str) -> Self {
+        Self { section, name, is_list: false, expected }
+    }
+
+    fn find(section: &str, name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.section == section && key.name == name)
+    }
+}
+
 /// The whole configuration; every default is the one that `etc/apt-huddle.toml` documents.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -168,9 +211,7 @@ impl TryFrom<Written> for Size {
     fn try_from(written: Written) -> Result<Self, String> {
         match written {
             Written::Number(bytes) => Ok(Self(bytes)),
-            Written::Text(text) => parse_bytes(&text)
-                .map(Self)
-                .ok_or_else(|| format!("{text:?} is no size: write it like \"20GB\" or \"512MiB\"")),
+            Written::Text(text) => parse_bytes(&text).map(Self).ok_or_else(|| format!("{text:?} is no size")),
         }
     }
 }
@@ -187,7 +228,7 @@ impl TryFrom<Written> for Rate {
         match (text.trim(), bytes) {
             ("unlimited", _) => Ok(Self(None)),
             (_, Some(bytes)) if bytes > 0 => Ok(Self(Some(bytes))),
-            _ => Err(format!("{text:?} is no rate: write it like \"500kB/s\", or \"unlimited\"")),
+            _ => Err(format!("{text:?} is no rate")),
         }
     }
 }
@@ -250,29 +291,27 @@ impl Config {
         name: &str,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let problem = |error: toml::de::Error| {
-            let line = error.span().map_or(0, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
-            ConfigError { place: format!("{name}:{line}"), problem: in_one_line(&error, text) }
-        };
+        let problem = |error: toml::de::Error| describe(&error, text, name);
         let _strict: Self = toml::from_str(text).map_err(problem)?;
         let mut table: toml::Table = toml::from_str(text).map_err(problem)?;
         for (variable, value) in variables {
-            let Some((section, key)) = key_of(&variable) else { continue };
-            let value = value_of(&value);
-            let alone = toml::Table::from_iter([(
-                section.clone(),
-                toml::Table::from_iter([(key.clone(), value.clone())]).into(),
-            )]);
-            let checked: Result<Self, _> = alone.try_into();
-            checked.map_err(|error| ConfigError { place: variable, problem: error.message().to_owned() })?;
+            let Some((section, name)) = key_of(&variable) else { continue };
+            let key = Key::find(&section, &name);
+            let value = value_of(&value, key.is_some_and(|key| key.is_list));
+            let alone = toml::Table::from_iter([(name.clone(), value.clone())]);
+            let alone = toml::Table::from_iter([(section.clone(), alone.into())]);
+            alone.try_into::<Self>().map_err(|error| {
+                let expected = key.map_or(String::new(), |key| format!(": expected {}", key.expected));
+                ConfigError { place: variable, problem: in_one_line(error.message()) + &expected }
+            })?;
             let entry = table.entry(section).or_insert_with(|| toml::Table::new().into());
             if let Some(section) = entry.as_table_mut() {
-                section.insert(key, value);
+                section.insert(name, value);
             }
         }
         table.try_into().map_err(|error: toml::de::Error| ConfigError {
             place: name.to_owned(),
-            problem: error.message().to_owned(),
+            problem: in_one_line(error.message()),
         })
     }
 
@@ -286,14 +325,24 @@ impl Config {
             && self.proxy.allow.is_empty()
         {
             return fail(format!(
-                "listen in section [proxy] has {open}, which others can reach: expected their networks in allow, like allow = [\"192.168.1.0/24\"]"
+                "listen in section [proxy] has {open}, which others can reach: expected their networks in CIDR form in \
+                 allow, like allow = [\"192.168.1.0/24\"]"
             ));
         }
         if self.peer.listen.is_empty() && self.peer.share != Share::Off {
             return fail("listen in section [peer] is empty: expected an address, or share = \"off\"".into());
         }
-        if self.dht.network == dht::Network::Private && self.dht.secret.is_empty() {
-            return fail("network in section [dht] is \"private\": expected a secret in the same section".into());
+        if let Err(bad) = self.dht.check() {
+            return fail(format!("section [dht]: {bad}"));
+        }
+        if let Some(missing) = self.archive.keyrings.iter().find(|path| !path.is_file()) {
+            return fail(format!("keyrings in section [archive]: no file at {}: expected keyrings", missing.display()));
+        }
+        if !self.archive.apt_dir.is_dir() && self.archive.apt_dir != Archive::default().apt_dir {
+            let missing = self.archive.apt_dir.display();
+            return fail(format!(
+                "apt_dir in section [archive]: no directory at {missing}: expected apt's configuration"
+            ));
         }
         Ok(())
     }
@@ -316,23 +365,39 @@ fn key_of(variable: &str) -> Option<(String, String)> {
     Some((section.to_ascii_lowercase(), key.to_ascii_lowercase()))
 }
 
-/// A variable holds a TOML value, or a bare text.
-fn value_of(text: &str) -> toml::Value {
+/// A variable holds a TOML value, or a bare text; a list may be written with commas alone.
+fn value_of(text: &str, is_list: bool) -> toml::Value {
     let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
-    parsed.ok().and_then(|mut table| table.remove("value")).unwrap_or_else(|| text.into())
+    match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) if !is_list || value.is_array() => value,
+        _ if is_list => {
+            let items = text.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(Into::into).collect())
+        }
+        _ => text.into(),
+    }
 }
 
-/// The message, with the key that it is about when that can be told.
-fn in_one_line(error: &toml::de::Error, text: &str) -> String {
-    let message = error.message().replace('\n', " ");
-    let line = error.span().and_then(|span| {
-        let start = text.get(..span.start)?.rfind('\n').map_or(0, |end| end + 1);
-        text.get(start..)?.lines().next()
-    });
-    match line.and_then(|line| line.split_once('=')) {
-        Some((key, _)) if !message.contains(key.trim()) => format!("{}: {message}", key.trim()),
-        _ => message,
-    }
+/// Where in the file an error is, which key it is about, and what was expected there.
+fn describe(error: &toml::de::Error, text: &str, name: &str) -> ConfigError {
+    let message = in_one_line(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return ConfigError { place: name.to_owned(), problem: message };
+    };
+    let line = before.matches('\n').count();
+    let lines: Vec<_> = text.lines().take(line + 1).collect();
+    let section = lines.iter().rev().find_map(|line| line.trim().strip_prefix('[')?.split_once(']'));
+    let key = lines.iter().rev().find_map(|line| Some(line.split_once('=')?.0.trim()));
+    let known = section.zip(key).and_then(|((section, _), key)| Key::find(section, key));
+    let problem = match known {
+        Some(Key { name, expected, .. }) => format!("{name}: {message}: expected {expected}"),
+        None => message,
+    };
+    ConfigError { place: format!("{name}:{}", line + 1), problem }
+}
+
+fn in_one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
