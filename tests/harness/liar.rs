@@ -12,8 +12,11 @@ use super::{
     server::{Body, End, Reply, Request, Server},
 };
 
-/// First byte of a claim beside a peer.
-const CLAIM_VERSION: u8 = 1;
+/// First byte of a claim that is states.
+const STATES: u8 = 1;
+
+/// First byte of a claim that is targets of items.
+const TARGETS: u8 = 2;
 
 /// States in one item of a claim.
 const STATES_PER_ITEM: usize = 30;
@@ -119,13 +122,12 @@ impl Liar {
 
     /// What goes beside the peer: nothing for 1 piece, the states of 2 to 4, the targets of the items of 5 to 69.
     fn claim(&self, node: SocketAddr, chain: &[[u8; 32]]) -> Option<Vec<u8>> {
-        let version = [CLAIM_VERSION];
         match chain.len() + 1 {
             1 | 70.. => None,
-            2..=4 => Some([&version[..], &chain.concat()].concat()),
+            2..=4 => Some([&[STATES][..], &chain.concat()].concat()),
             _ => {
                 let targets = chain.chunks(STATES_PER_ITEM).map(|states| self.probe.put(node, &states.concat()));
-                Some([&version[..], &targets.collect::<Vec<_>>().concat()].concat())
+                Some([&[TARGETS][..], &targets.collect::<Vec<_>>().concat()].concat())
             }
         }
     }

@@ -34,6 +34,8 @@ pub struct Config {
     pub proxy: String,
     /// `[dht] bootstrap`
     pub bootstrap: Vec<SocketAddr>,
+    /// Whether `[proxy] origins` names the mirror, which is on loopback.
+    pub origin_allowed: bool,
 }
 
 impl Default for Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             public: true,
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
+            origin_allowed: true,
         }
     }
 }
@@ -137,23 +140,24 @@ impl Machine {
 
     fn toml(&self, config: &Config) -> String {
         let bootstrap: Vec<_> = config.bootstrap.iter().map(ToString::to_string).collect();
-        let public = if config.public { format!("{:?}", [&self.origin]) } else { "[]".into() };
+        let origin_if = |named| if named { format!("{:?}", [&self.origin]) } else { "[]".into() };
         let mut text = String::new();
         write!(
             text,
-            "[proxy]\nlisten = [{:?}]\norigins = [{:?}]\n\
+            "[proxy]\nlisten = [{:?}]\norigins = {}\n\
              [peer]\nlisten = [\"{}:0\"]\nupload_limit = {:?}\nshare = {:?}\n\
              [fetch]\nmirror = {:?}\n\
-             [privacy]\npublic = {public}\n\
+             [privacy]\npublic = {}\n\
              [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
              [store]\npath = {:?}\nquota = \"10GB\"\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\n",
             config.proxy,
-            self.origin,
+            origin_if(config.origin_allowed),
             self.ip,
             config.upload_limit,
             config.share,
             config.mirror,
+            origin_if(config.public),
             self.store(),
             self.apt_dir(),
         )

@@ -6,6 +6,7 @@ pub mod bencode;
 pub mod client;
 pub mod daemon;
 pub mod deb;
+pub mod huddle;
 pub mod liar;
 pub mod machine;
 pub mod mirror;
