@@ -1,0 +1,149 @@
+//! The configuration: what is written is taken, or refused in one line that says where and why.
+
+use std::{fs, path::Path, process::Output};
+
+use crate::harness::{
+    daemon::{Daemon, product},
+    own_network, scratch,
+};
+
+/// Each key with its section, as the documentation has it.
+const KEYS: &[(&str, &[&str])] = &[
+    ("proxy", &["listen", "allow", "origins"]),
+    ("peer", &["listen", "upload_limit", "share"]),
+    ("fetch", &["mirror"]),
+    ("privacy", &["hosts", "public"]),
+    ("dht", &["network", "bootstrap", "secret", "rendezvous"]),
+    ("store", &["path", "quota", "min_free"]),
+    ("archive", &["apt_dir", "keyrings"]),
+];
+
+/// A text, the key that is at fault, and a word of what was expected.
+const BAD: &[(&str, &str, &str)] = &[
+    ("[proxy]\nlisen = [\"127.0.0.1:0\"]\n", "lisen", "listen"),
+    ("[proxxy]\n", "proxxy", "proxy"),
+    ("colour = \"blue\"\n", "colour", "proxy"),
+    ("[fetch]\nmirror = \"often\"\n", "mirror", "sparing"),
+    ("[peer]\nshare = \"some\"\n", "share", "take"),
+    ("[peer]\nupload_limit = \"fast\"\n", "upload_limit", "kB/s"),
+    ("[peer]\nupload_limit = -1\n", "upload_limit", "kB/s"),
+    ("[peer]\nlisten = [\"127.0.0.1\"]\n", "listen", "port"),
+    ("[proxy]\nlisten = \"127.0.0.1:99999\"\n", "listen", "port"),
+    ("[proxy]\nallow = [\"10.0.0.0/99\"]\n", "allow", "CIDR"),
+    ("[proxy]\nlisten = [\"0.0.0.0:0\"]\n", "allow", "CIDR"),
+    ("[store]\nquota = \"a lot\"\n", "quota", "GB"),
+    ("[store]\nquota = \"99999999999999999999GB\"\n", "quota", "GB"),
+    ("[dht]\nnetwork = \"mainline\"\n", "network", "private"),
+    ("[dht]\nnetwork = \"private\"\n", "secret", "private"),
+    ("[dht]\nbootstrap = [\"no port\"]\n", "bootstrap", "host:port"),
+    ("[dht]\nrendezvous = \"yes\"\n", "rendezvous", "true"),
+    ("[archive]\nkeyrings = [\"/no/such/keyring.gpg\"]\n", "keyrings", "/no/such/keyring.gpg"),
+    ("[archive]\napt_dir = 7\n", "apt_dir", "string"),
+];
+
+/// Runs it with a file, which must not get as far as to start anything.
+fn refused(home: &Path, config: &Path) -> Output {
+    let mut command = product();
+    command.arg("run").arg("--config").arg(config).env("HOME", home).env("APT_HUDDLE_STORE_PATH", home.join("store"));
+    command.output().expect("the binary was built")
+}
+
+#[track_caller]
+fn assert_one_line(home: &Path, output: &Output, words: &[&str]) {
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
+    assert!(output.stdout.is_empty(), "{words:?}");
+    words.iter().for_each(|word| assert!(said.contains(word), "{word:?} in: {said}"));
+    assert!(!home.join("store").exists(), "nothing was started: {said}");
+}
+
+#[test]
+fn a_bad_file_is_refused_in_one_line_with_file_key_and_what_was_expected() {
+    let home = scratch("config-");
+    let file = home.path().join("apt-huddle.toml");
+    for (text, key, expected) in BAD {
+        fs::write(&file, text).expect("the scratch directory is ours");
+        println!("{text}");
+        assert_one_line(home.path(), &refused(home.path(), &file), &[&file.display().to_string(), key, expected]);
+    }
+}
+
+#[test]
+fn a_file_that_is_not_toml_or_cannot_be_read_is_one_line_too() {
+    let home = scratch("config-");
+    let missing = home.path().join("missing.toml");
+    assert_one_line(home.path(), &refused(home.path(), &missing), &["missing.toml"]);
+    assert_one_line(home.path(), &refused(home.path(), home.path()), &[&home.path().display().to_string()]);
+    let broken = home.path().join("broken.toml");
+    for bytes in [&b"[proxy\nlisten"[..], b"\xff\xfe", b"[proxy]\nlisten = [\"127.0.0.1:0\"\n\n\n\n"] {
+        fs::write(&broken, bytes).expect("the scratch directory is ours");
+        assert_one_line(home.path(), &refused(home.path(), &broken), &["broken.toml"]);
+    }
+}
+
+#[test]
+fn a_store_that_cannot_be_is_one_line() {
+    let home = scratch("config-");
+    let file = home.path().join("file");
+    fs::write(&file, "not a folder").expect("the scratch directory is ours");
+    let config = home.path().join("apt-huddle.toml");
+    let path = file.join("store");
+    fs::write(&config, format!("[proxy]\nlisten = [\"127.0.0.1:0\"]\n[store]\npath = {path:?}\n")).expect("room");
+    let mut command = product();
+    command.arg("run").arg("--config").arg(&config).env("HOME", home.path());
+    let output = command.env("APT_HUDDLE_PEER_LISTEN", format!("{}:0", own_network())).output().expect("built");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && said.contains(&path.display().to_string()), "{said}");
+    assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+}
+
+#[test]
+fn the_environment_sets_keys_and_is_checked_as_the_file_is() {
+    let home = scratch("config-");
+    let output = product()
+        .arg("run")
+        .env("HOME", home.path())
+        .env("APT_HUDDLE_STORE_PATH", home.path().join("store"))
+        .env("APT_HUDDLE_FETCH_MIRROR", "often")
+        .output()
+        .expect("the binary was built");
+    assert_one_line(home.path(), &output, &["APT_HUDDLE_FETCH_MIRROR", "sparing"]);
+}
+
+#[test]
+fn the_annotated_file_names_every_key_and_loads_as_it_is_and_with_every_key_set() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/apt-huddle.toml");
+    let text = fs::read_to_string(&path).expect("the file that users are given");
+    let set: Vec<_> = text.lines().map(|line| uncommented(line).unwrap_or(line)).collect();
+    let set = set.join("\n");
+    let table: toml::Table = set.parse().unwrap_or_else(|error| panic!("{error}"));
+    for (section, keys) in KEYS {
+        for key in *keys {
+            let known = table.get(*section).and_then(|section| section.get(*key));
+            assert!(known.is_some(), "[{section}] {key} in {}", path.display());
+            let at = text.lines().position(|line| uncommented(line).unwrap_or(line).starts_with(&format!("{key} =")));
+            let before = text.lines().nth(at.expect("it was found").saturating_sub(1)).unwrap_or_default();
+            assert!(before.starts_with('#'), "[{section}] {key} is explained before it");
+        }
+    }
+    let home = scratch("config-");
+    let all = home.path().join("all.toml");
+    fs::write(&all, set).expect("the scratch directory is ours");
+    for file in [&path, &all] {
+        let mut command = product();
+        command.arg("run").arg("--config").arg(file).env("HOME", home.path());
+        command.env("APT_HUDDLE_PROXY_LISTEN", "127.0.0.1:0").env("APT_HUDDLE_STORE_PATH", home.path().join("store"));
+        command.env("APT_HUDDLE_PEER_LISTEN", format!("{}:0", own_network())).env("APT_HUDDLE_DHT_BOOTSTRAP", "");
+        let daemon = Daemon::start_as("annotated", command, true);
+        drop(daemon.unwrap_or_else(|how| panic!("{}: {how:?}", file.display())));
+    }
+}
+
+/// The key of a line like `#key = value` or `# key = value`, without the mark.
+fn uncommented(line: &str) -> Option<&str> {
+    let rest = line.strip_prefix('#')?.trim_start();
+    let (key, _) = rest.split_once(" = ")?;
+    let known = KEYS.iter().flat_map(|(_, keys)| *keys).any(|known| *known == key);
+    known.then_some(rest)
+}

@@ -1,0 +1,193 @@
+//! Suites: Packages files, the Release that lists them, its signature; and what a forger makes of them.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::Write,
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use apt_huddle::hash::ContentHash;
+use flate2::{Compression, write::GzEncoder};
+use sequoia_openpgp::{
+    Cert,
+    cert::CertBuilder,
+    policy::StandardPolicy,
+    serialize::{
+        SerializeInto,
+        stream::{self, Message},
+    },
+};
+use xz2::write::XzEncoder;
+
+use super::archive::Package;
+
+/// A key that signs Release files.
+pub struct Signer {
+    cert: Cert,
+}
+
+impl Signer {
+    /// Makes a key.
+    pub fn new(name: &str) -> Self {
+        let (cert, _) = CertBuilder::new()
+            .add_userid(format!("{name} <archive@example.org>"))
+            .add_signing_subkey()
+            .set_creation_time(SystemTime::now() - Duration::from_secs(86_400))
+            .generate()
+            .expect("a key");
+        Self { cert }
+    }
+
+    /// The public key as apt takes it in `trusted.gpg.d/*.asc`.
+    pub fn armored(&self) -> Vec<u8> {
+        self.cert.armored().to_vec().expect("memory takes every write")
+    }
+
+    /// Signs a text in the clear (RFC 9580, section 7).
+    pub fn clear_sign(&self, text: &str) -> Vec<u8> {
+        let policy = StandardPolicy::new();
+        let key = self.cert.keys().secret().with_policy(&policy, None).for_signing().next().expect("a signing subkey");
+        let pair = key.key().clone().into_keypair().expect("an unencrypted key");
+        let mut signed = Vec::new();
+        let signer = stream::Signer::new(Message::new(&mut signed), pair).expect("a key that signs");
+        let mut message = signer.cleartext().build().expect("a message");
+        message.write_all(text.as_bytes()).expect("memory takes every write");
+        message.finalize().expect("a signature");
+        signed
+    }
+}
+
+/// How a Packages file lies on the mirror.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// As it is.
+    Plain,
+    /// gzip.
+    Gz,
+    /// xz.
+    Xz,
+}
+
+impl Form {
+    fn file_name(self) -> &'static str {
+        match self {
+            Self::Plain => "Packages",
+            Self::Gz => "Packages.gz",
+            Self::Xz => "Packages.xz",
+        }
+    }
+
+    fn encode(self, text: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Plain => text.to_vec(),
+            Self::Gz => {
+                let mut packer = GzEncoder::new(Vec::new(), Compression::best());
+                packer.write_all(text).and_then(|()| packer.finish()).expect("memory takes every write")
+            }
+            Self::Xz => {
+                let mut packer = XzEncoder::new(Vec::new(), 6);
+                packer.write_all(text).and_then(|()| packer.finish()).expect("memory takes every write")
+            }
+        }
+    }
+}
+
+/// One suite, before it is published.
+pub struct Suite {
+    /// Its folder below `dists`, its Suite and its Codename.
+    pub name: String,
+    /// Its Date.
+    pub date: String,
+    /// The forms of Packages that the mirror has; the plain one is listed in any case, as Debian does.
+    pub forms: Vec<Form>,
+    /// Whether indexes are also found by their hash.
+    pub by_hash: bool,
+    /// What it holds.
+    pub packages: Vec<Package>,
+}
+
+impl Suite {
+    /// Writes the suite below `debian`, over what was there.
+    pub fn publish(&self, debian: &Path, signer: &Signer) {
+        let text = self.packages_text();
+        let index = index_folder(debian, &self.name);
+        fs::create_dir_all(index.join("by-hash/SHA256")).expect("the scratch directory is ours");
+        let mut listed = String::new();
+        for form in [Form::Plain, Form::Gz, Form::Xz] {
+            let bytes = form.encode(text.as_bytes());
+            let hash = ContentHash::of(&bytes);
+            if self.forms.contains(&form) {
+                write(&index.join(form.file_name()), &bytes);
+                if self.by_hash {
+                    write(&index.join("by-hash/SHA256").join(hash.to_string()), &bytes);
+                }
+            } else if form != Form::Plain {
+                continue;
+            }
+            writeln!(listed, " {hash} {:>16} main/binary-amd64/{}", bytes.len(), form.file_name()).expect("a string");
+        }
+        let release = format!(
+            "Origin: Huddle\nLabel: Huddle\nSuite: {name}\nCodename: {name}\nDate: {date}\nAcquire-By-Hash: {by_hash}\n\
+             No-Support-for-Architecture-all: Packages\nArchitectures: all amd64\nComponents: main\n\
+             Description: packages to test with\nSHA256:\n{listed}",
+            name = self.name,
+            date = self.date,
+            by_hash = if self.by_hash { "yes" } else { "no" },
+        );
+        write(&release_file(debian, &self.name), &signer.clear_sign(&release));
+    }
+
+    fn packages_text(&self) -> String {
+        let mut text = String::new();
+        for package in &self.packages {
+            writeln!(
+                text,
+                "Package: {}\nVersion: {}\nArchitecture: all\nMaintainer: A Penguin <penguin@example.org>\n\
+                 Priority: optional\nSection: misc\nFilename: {}\nSize: {}\nSHA256: {}\nDescription: bytes to carry\n \
+                 Random, so that nothing shrinks them.\n",
+                package.name, package.version, package.path, package.size, package.sha256
+            )
+            .expect("a string");
+        }
+        text
+    }
+}
+
+/// Changes one digit of a hash inside the signed text of an InRelease.
+pub fn tamper_with_release(debian: &Path, suite: &str) {
+    let path = release_file(debian, suite);
+    let text = fs::read_to_string(&path).expect("a published suite");
+    let at = text.find("SHA256:\n ").expect("a Release lists hashes") + "SHA256:\n ".len();
+    let other = if text[at..].starts_with('0') { "1" } else { "0" };
+    write(&path, [&text[..at], other, &text[at + 1..]].concat().as_bytes());
+}
+
+/// Promises another hash for a package in every form of Packages, under the old Release.
+pub fn tamper_with_packages(debian: &Path, suite: &str, victim: &Package) {
+    let index = index_folder(debian, suite);
+    let honest = fs::read_to_string(index.join("Packages")).expect("a published suite with a plain Packages");
+    let forged_hash = ContentHash::of(b"what the forger would like to be installed").to_string();
+    let forged = honest.replace(&victim.sha256, &forged_hash);
+    assert_ne!(honest, forged, "the victim is in the suite");
+    for form in [Form::Plain, Form::Gz, Form::Xz] {
+        let name = ContentHash::of(&form.encode(honest.as_bytes())).to_string();
+        let bytes = form.encode(forged.as_bytes());
+        write(&index.join(form.file_name()), &bytes);
+        write(&index.join("by-hash/SHA256").join(name), &bytes);
+    }
+}
+
+/// Where a suite's signed Release lies.
+pub fn release_file(debian: &Path, suite: &str) -> PathBuf {
+    debian.join("dists").join(suite).join("InRelease")
+}
+
+fn index_folder(debian: &Path, suite: &str) -> PathBuf {
+    debian.join("dists").join(suite).join("main/binary-amd64")
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    fs::write(path, bytes).expect("the scratch directory is ours");
+}

@@ -1,0 +1,34 @@
+//! The product from outside: real daemons, real apt, a signed archive made on the spot, a mirror that can misbehave.
+//!
+//! ```text
+//!   harness/archive --files--> harness/mirror --HTTP--> daemons (harness/machine, daemon) --HTTP--> apt-get, dpkg (harness/apt)
+//!                              harness/liar   --peer--^   ^--KRPC-- harness/probe
+//! ```
+//!
+//! Everything happens on 127.0.0.0/8; every host has a network of its own, because limits count networks.
+//! `APT_HUDDLE_BIN` names another binary to test than the one just built. Where there is no apt, the tests that need
+//! it say so and pass.
+
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "tests are the world around the product: they own clocks, files, sockets and a terminal"
+)]
+
+mod harness;
+
+mod selftest;
+
+mod config;
+mod startup;
+
+mod e2e_crash;
+mod e2e_faults;
+mod e2e_liars;
+mod e2e_path;
+mod e2e_privacy;
+mod e2e_trust;
+
+mod house;
