@@ -13,8 +13,8 @@
 //! - Between the two, a held piece led its state in a claimed chain to the next one: it is consistent, not yet proven.
 //! - When the front reaches a held piece whose state agrees, they join; joined to the end, the file is [`Verified`].
 //!
-//! **Blame.** A piece that fits no claim is thrown away. It convicts its source when the source itself served the states
-//! that its piece contradicts. Otherwise it is a dispute, and the next copy that is proven shows who was wrong. A source that served a state which differs from a proven one is convicted by that alone:
+//! **Blame.** A piece that fits no claim is thrown away. It convicts its source when both its states are known without a
+//! claim, or when the source itself served the states that its piece contradicts. Otherwise it is a dispute, and the next copy that is proven shows who was wrong. A source that served a state which differs from a proven one is convicted by that alone:
 //! honest peers serve only states that they have proven.
 
 use std::collections::HashMap;
@@ -62,6 +62,8 @@ pub enum Finding {
     },
     /// This piece had been taken for good and is not: it has to be fetched again.
     Discarded {
+        /// Who had sent it.
+        source: SourceId,
         /// The piece.
         piece: usize,
     },
@@ -376,7 +378,7 @@ impl Ledger {
         let Slot::Doubted { source } = self.slots[piece] else { return };
         if self.handle_piece(piece, source, bytes) != Ruling::Kept {
             self.slots[piece] = Slot::Missing;
-            self.findings.push(Finding::Discarded { piece });
+            self.findings.push(Finding::Discarded { source, piece });
         }
     }
 
@@ -400,9 +402,11 @@ impl Ledger {
         (self.anchor..self.slots.len()).find(differs)
     }
 
-    /// A piece fitted nothing. Its source answers for it alone when it served one of the states that it was judged by.
+    /// A piece fitted nothing. Its source answers for it alone when the states on both sides are known without any claim,
+    /// or when it served one of them itself.
     fn blame(&mut self, piece: usize, source: SourceId, bytes: &[u8]) {
-        if self.claims.iter().any(|claim| claim.suppliers.contains(&source)) {
+        let between_known = piece == 0 && self.anchor == 1;
+        if between_known || self.claims.iter().any(|claim| claim.suppliers.contains(&source)) {
             self.findings.push(Finding::Convicted { source, piece });
             self.withdraw(source);
             return;

@@ -7,14 +7,12 @@
 //! ```
 //!
 //! [`Fetcher`] is the handle: one flight a file, however many ask. [`plan`] decides whom to ask for what, [`ledger`] what
-//! the answers prove; both are machines without clock or sockets. `flight.rs` is their driver.
+//! the answers prove; both are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
-mod flight;
-mod growing;
+mod io;
 pub mod ledger;
 pub mod plan;
-mod tally;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,9 +31,11 @@ use crate::{
     store::Store,
 };
 
-pub use growing::{Cut, Failure, Growing, Progress, SAFETY_CATCH};
+pub use io::{
+    growing::{Cut, Failure, Growing, Progress, SAFETY_CATCH},
+    tally::{Outcome, Report, Snapshot, Tally},
+};
 pub use plan::MirrorUse;
-pub use tally::{Outcome, Report, Snapshot, Tally};
 
 /// Downloads at a time; further ones are left to the mirror alone.
 const MAX_FLIGHTS: usize = 512;
@@ -156,7 +156,7 @@ impl Fetcher {
     /// Starts a download. It goes on when its first reader leaves. Holders of a file that is not shareable are ignored.
     pub fn start(&self, lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) -> Growing {
         let growing = lead.growing.clone();
-        tokio::spawn(flight::fly(lead, origin, holders));
+        tokio::spawn(io::flight::fly(lead, origin, holders));
         growing
     }
 

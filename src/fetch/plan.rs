@@ -30,6 +30,10 @@ const MIRROR_STRIKES: u32 = 4;
 const GRACE: Duration = Duration::from_millis(60);
 /// How long peers without measure may take for a piece before it is late.
 const UNMEASURED: Duration = Duration::from_millis(1500);
+/// How long a mirror without measure is expected to need for a piece.
+const UNHURRIED: Duration = Duration::from_millis(150);
+/// Bytes after which a mirror's earlier failures are forgotten.
+const PROGRESS: u64 = 64 * 1024;
 /// Bounds of the time after which a piece of a measured peer is late.
 const LATE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
 /// Time after which an ask is given up.
@@ -97,11 +101,21 @@ struct Peer {
     gone: bool,
     busy_until: Option<Instant>,
     chain_asked: Option<Instant>,
+    /// Its pieces fitted no claim once before; the next time it is out.
+    second_chance: bool,
 }
 
 impl Peer {
     fn is_usable(&self, now: Instant) -> bool {
         !self.gone && self.busy_until.is_none_or(|until| until <= now)
+    }
+
+    /// When it is expected to have sent a piece that it was asked for.
+    fn expected(&self, piece: usize) -> Option<Instant> {
+        let at = self.asked.iter().position(|(asked, _)| *asked == piece)?;
+        let queued = (at + 1) as f64 * PIECE_SIZE as f64;
+        let needs = self.rate.map_or(UNMEASURED, |rate| Duration::from_secs_f64((queued / rate.max(1.0)).min(60.0)));
+        Some(self.asked[at].1 + needs)
     }
 
     /// Time until it would have sent one piece more.
@@ -189,6 +203,7 @@ impl Plan {
             gone: false,
             busy_until: None,
             chain_asked: None,
+            second_chance: false,
         });
         Some(SourceId(self.peers.len() as u32))
     }
@@ -242,7 +257,9 @@ impl Plan {
         let Some(run) = &mut self.mirror.run else { return };
         run.bytes += bytes as u64;
         run.heard = now;
-        self.mirror.strikes = 0;
+        if run.bytes >= PROGRESS {
+            self.mirror.strikes = 0;
+        }
         let elapsed = (now - run.started).as_secs_f64();
         if run.bytes >= PIECE_SIZE && elapsed > 0.005 {
             self.mirror.rate = Some(run.bytes as f64 / elapsed);
@@ -356,9 +373,12 @@ impl Plan {
         (front + 1..limit).find(|&piece| !ledger.is_missing(piece) || self.is_underway(piece, now)).unwrap_or(limit)
     }
 
-    /// Whether a peer was asked for the piece and is not late with it.
+    /// Whether a peer was asked for the piece and is expected to bring it before the mirror could.
     fn is_underway(&self, piece: usize, now: Instant) -> bool {
-        self.peers.iter().any(|peer| peer.asked.iter().any(|(asked, _)| *asked == piece) && !peer.is_late(piece, now))
+        let mirror =
+            self.mirror.rate.map_or(UNHURRIED, |rate| Duration::from_secs_f64(PIECE_SIZE as f64 / rate.max(1.0)));
+        let sooner = |expected: Instant| now < expected + mirror && expected < now + 2 * mirror;
+        self.peers.iter().filter_map(|peer| peer.expected(piece)).any(sooner)
     }
 
     fn ask_chain(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
@@ -439,9 +459,11 @@ impl Plan {
         if live().next().is_some()
             && let Some(piece) = (0..ledger.anchor()).rev().find(failed)
         {
-            self.peers.iter_mut().for_each(|peer| peer.unfit.clear());
-            // Without other claims these peers have nothing more to say; their chains may be asked for once.
-            self.peers.iter_mut().for_each(|peer| peer.gone |= peer.chain_asked.is_some_and(|at| at < now));
+            for peer in self.peers.iter_mut().filter(|peer| !peer.unfit.is_empty()) {
+                peer.unfit.clear();
+                peer.gone |= peer.second_chance;
+                peer.second_chance = true;
+            }
             return Some(Wish::Exhausted { piece });
         }
         let mute = live().all(|peer| !ledger.has_claim() && peer.chain_asked.is_some_and(|at| now >= at + UNMEASURED));

@@ -67,7 +67,7 @@ pub enum Cut {
 }
 
 impl Growing {
-    pub(super) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
+    pub(in crate::fetch) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
         let (sender, progress) = watch::channel(Progress::default());
         (sender, Self { expected, progress })
     }

@@ -21,10 +21,16 @@ use crate::{
     store::{Mark, Partial},
 };
 
-use super::{
-    Failure, Holder, Lead, Origin, Outcome, Progress, Report, SAFETY_CATCH, Shared,
+use crate::fetch::{
+    Holder, Lead, Origin, Shared,
     ledger::{Finding, Ledger, Ruling, SourceId},
     plan::{Plan, Wish},
+};
+
+use super::{
+    growing::{Failure, Progress, SAFETY_CATCH},
+    stream::{Came, Stream},
+    tally::{Outcome, Report},
 };
 
 /// The mirror, as a source.
@@ -33,7 +39,7 @@ const MIRROR: SourceId = SourceId(0);
 const DESERTED: Duration = Duration::from_secs(30);
 
 /// Brings one file, keeps it and reports.
-pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) {
+pub(in crate::fetch) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) {
     let expected = *lead.vouched.expected();
     let store = lead.shared.store.clone();
     let begun = tokio::task::spawn_blocking(move || store.begin(expected)).await.expect("begin does not panic");
@@ -98,8 +104,9 @@ struct Flight<'a> {
     plan: Plan,
     addresses: Vec<SocketAddr>,
     asks: FuturesUnordered<BoxFuture<'static, Reached>>,
-    /// Asks that were given up; their answers are of no use.
     stream: Option<Stream>,
+    /// The piece that the mirror's last stream left unfinished.
+    broken_off: Option<Stepper>,
     chains_asked: HashSet<SourceId>,
     cautious: bool,
     mark: Option<Mark>,
@@ -122,22 +129,6 @@ struct Reached {
     result: Result<Answer, peer::Failure>,
 }
 
-/// The mirror's bytes from the front on.
-struct Stream {
-    source: StreamSource,
-    stepper: Stepper,
-    /// Where the next byte belongs.
-    at: u64,
-    until: u64,
-    /// Bytes still to be dropped, when the mirror does not serve ranges.
-    skip: u64,
-}
-
-enum StreamSource {
-    Opening(BoxFuture<'static, Result<Reply, Trouble>>),
-    Open(Reply),
-}
-
 impl<'a> Flight<'a> {
     fn new(lead: &'a Lead, partial: &'a Partial, origin: Option<Origin>) -> Self {
         let shared = &*lead.shared;
@@ -155,6 +146,7 @@ impl<'a> Flight<'a> {
             addresses: Vec::new(),
             asks: FuturesUnordered::new(),
             stream: None,
+            broken_off: None,
             chains_asked: HashSet::new(),
             cautious: shared.was_cut(expected.hash),
             mark: None,
@@ -194,7 +186,7 @@ impl<'a> Flight<'a> {
                     }
                 },
                 Some(reached) = self.asks.next(), if !self.asks.is_empty() => self.handle_reached(reached)?,
-                came = next_of(&mut self.stream) => self.handle_stream(came)?,
+                came = Stream::next(&mut self.stream) => self.handle_stream(came)?,
                 () = wake => self.check_deserted()?,
             }
         }
@@ -239,14 +231,11 @@ impl<'a> Flight<'a> {
     fn open_stream(&mut self, from: usize, until: usize) {
         let Some(origin) = &self.origin else { return };
         self.ledger.handle_overwrite();
-        let (at, until) = (self.expected.span(from).start, self.expected.span(until - 1).end);
-        let whole = at == 0 && until == self.expected.size;
-        let ask = mirror::Ask { range: (!whole).then_some((at, Some(until))), ..mirror::Ask::default() };
-        let (mirror, location, reach) = (self.shared.mirror.clone(), origin.location.clone(), origin.reach.clone());
-        let opening = async move { mirror.ask(&location, &ask, |at| reach(at)).await };
         let (_, state) = self.ledger.front();
-        let stepper = Stepper::new(&self.expected, from, state);
-        self.stream = Some(Stream { source: StreamSource::Opening(opening.boxed()), stepper, at, until, skip: 0 });
+        let begun = self.broken_off.take().filter(|stepper| stepper.index() == from && stepper.from() == state);
+        let stepper = begun.unwrap_or_else(|| Stepper::new(&self.expected, from, state));
+        let until = self.expected.span(until - 1).end;
+        self.stream = Some(Stream::open(&self.shared.mirror, origin, &self.expected, stepper, until));
     }
 
     fn handle_holder(&mut self, holder: Holder) {
@@ -323,18 +312,18 @@ impl<'a> Flight<'a> {
     fn handle_stream(&mut self, came: Came) -> Result<(), Failure> {
         let now = Instant::now();
         match came {
-            Came::Reply(reply) => match self.judge_reply(&reply) {
-                Ok(skip) => {
-                    if let Some(modified) = reply.text(mirror::header::LAST_MODIFIED) {
-                        let modified = modified.to_owned();
-                        self.lead.progress.send_modify(|progress| progress.last_modified = Some(modified));
+            Came::Reply(reply) => {
+                match self.stream.as_ref().expect("the reply is the stream's").judge(&reply, &self.expected) {
+                    Ok(skip) => {
+                        if let Some(modified) = reply.text(mirror::header::LAST_MODIFIED) {
+                            let modified = modified.to_owned();
+                            self.lead.progress.send_modify(|progress| progress.last_modified = Some(modified));
+                        }
+                        self.stream.as_mut().expect("the reply is the stream's").begin(reply, skip);
                     }
-                    let stream = self.stream.as_mut().expect("the reply is the stream's");
-                    stream.skip = skip;
-                    stream.source = StreamSource::Open(reply);
+                    Err((fatal, why)) => self.lose_stream(fatal, why, now),
                 }
-                Err((fatal, why)) => self.lose_stream(fatal, why, now),
-            },
+            }
             Came::Bytes(bytes) => {
                 self.received += bytes.len() as u64;
                 self.shared.tally.add_mirror(bytes.len() as u64);
@@ -352,29 +341,10 @@ impl<'a> Flight<'a> {
 
     fn lose_stream(&mut self, fatal: bool, why: String, now: Instant) {
         tracing::debug!(file = self.lead.vouched.path(), fatal, why, "the mirror broke off");
-        self.stream = None;
+        // What came of the piece is on disk and hashed; the next stream goes on behind it.
+        self.broken_off = self.stream.take().filter(|stream| stream.skip == 0).map(|stream| stream.stepper);
         self.trouble = Some(why);
         self.plan.handle_mirror_failed(fatal, now);
-    }
-
-    /// Whether a reply is of the promised file: the bytes to drop before the range begins, or whether there is no use in
-    /// trying again, and why.
-    fn judge_reply(&self, reply: &Reply) -> Result<u64, (bool, String)> {
-        let stream = self.stream.as_ref().expect("the reply is the stream's");
-        let size = self.expected.size;
-        match reply.status.as_u16() {
-            200 if reply.length.is_some_and(|length| length != size) => {
-                Err((true, format!("the mirror's file is not of {size} bytes")))
-            }
-            200 => Ok(stream.at),
-            206 => {
-                let range = reply.text(mirror::header::CONTENT_RANGE).unwrap_or_default();
-                let right = format!("bytes {}-{}/{size}", stream.at, stream.until - 1);
-                if range == right { Ok(0) } else { Err((true, format!("the mirror gave {range:?} for {right:?}"))) }
-            }
-            status @ (408 | 429 | 500..) => Err((false, format!("the mirror answered {status}"))),
-            status => Err((true, format!("the mirror answered {status}"))),
-        }
     }
 
     /// Writes and hashes the mirror's bytes as they come.
@@ -434,7 +404,13 @@ impl<'a> Flight<'a> {
                     self.stop_stream();
                     self.ledger.handle_reread(piece, &bytes);
                 }
-                Finding::Discarded { piece } => self.taint(self.expected.span(piece).start),
+                Finding::Discarded { source, piece } => {
+                    self.taint(self.expected.span(piece).start);
+                    if source == MIRROR {
+                        self.mismatched = true;
+                        self.plan.handle_mirror_failed(true, now);
+                    }
+                }
             }
         }
         if self.ledger.is_hopeless() {
@@ -536,25 +512,5 @@ impl<'a> Flight<'a> {
             ended: SystemTime::now(),
             outcome,
         }
-    }
-}
-
-/// What the mirror's stream brought.
-enum Came {
-    Reply(Reply),
-    Bytes(bytes::Bytes),
-    End,
-    Trouble(Trouble),
-}
-
-async fn next_of(stream: &mut Option<Stream>) -> Came {
-    match stream.as_mut().map(|stream| &mut stream.source) {
-        None => std::future::pending().await,
-        Some(StreamSource::Opening(opening)) => opening.await.map_or_else(Came::Trouble, Came::Reply),
-        Some(StreamSource::Open(reply)) => match reply.chunk().await {
-            Ok(Some(bytes)) => Came::Bytes(bytes),
-            Ok(None) => Came::End,
-            Err(trouble) => Came::Trouble(trouble),
-        },
     }
 }

@@ -11,7 +11,7 @@ use std::{
 
 use crate::hash::Expected;
 
-use super::Failure;
+use super::growing::Failure;
 
 /// Finished downloads remembered.
 const RECENT: usize = 100;
@@ -74,26 +74,26 @@ pub struct Snapshot {
 }
 
 impl Tally {
-    pub(super) fn add_peers(&self, bytes: u64) {
+    pub(in crate::fetch) fn add_peers(&self, bytes: u64) {
         self.from_peers.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn add_mirror(&self, bytes: u64) {
+    pub(in crate::fetch) fn add_mirror(&self, bytes: u64) {
         self.from_mirror.fetch_add(bytes, Relaxed);
     }
 
-    pub(super) fn add_conviction(&self) {
+    pub(in crate::fetch) fn add_conviction(&self) {
         self.convicted.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn add_report(&self, report: Report) {
+    pub(in crate::fetch) fn add_report(&self, report: Report) {
         self.wasted.fetch_add(report.wasted, Relaxed);
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         recent.truncate(RECENT - 1);
         recent.push_front(report);
     }
 
-    pub(super) fn snapshot(&self, under_way: usize) -> Snapshot {
+    pub(in crate::fetch) fn snapshot(&self, under_way: usize) -> Snapshot {
         Snapshot {
             from_peers: self.from_peers.load(Relaxed),
             from_mirror: self.from_mirror.load(Relaxed),
