@@ -1,1 +1,8 @@
 //! Who: a Kademlia of our own.
+
+mod bencode;
+mod contact;
+mod id;
+mod message;
+mod realm;
+mod tokens;
