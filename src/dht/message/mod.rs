@@ -133,18 +133,6 @@ pub enum Query<'a> {
     },
 }
 
-impl Query<'_> {
-    /// What is looked for near, if anything.
-    pub fn target(&self) -> Option<Id> {
-        match self {
-            Self::Ping => None,
-            Self::FindNode { target } | Self::Get { target } => Some(*target),
-            Self::GetPeers { key } | Self::AnnouncePeer { key, .. } => Some(*key),
-            Self::Put { value, .. } => Some(Id::of_item(value)),
-        }
-    }
-}
-
 /// Why a question is not answered. The number is that of KRPC (BEP 5, BEP 44).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
