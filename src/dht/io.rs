@@ -351,7 +351,7 @@ async fn receive(sockets: &[Endpoint], turn: usize, buffer: &mut [u8]) -> (usize
     poll_fn(&mut poll_all).await
 }
 
-async fn load(path: &Path) -> Option<Saved> {
+pub(super) async fn load(path: &Path) -> Option<Saved> {
     let file = tokio::fs::File::open(path).await.ok()?;
     let mut bytes = Vec::new();
     file.take(saved::MAX_LEN as u64).read_to_end(&mut bytes).await.ok()?;

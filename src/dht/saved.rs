@@ -30,9 +30,8 @@ impl Saved {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let top = Value::parse(bytes).ok()?;
         let field = |key: &[u8]| top.key(key).and_then(Value::bytes);
-        let contacts = [(&b"nodes"[..], Family::V4), (b"nodes6", Family::V6)].map(|(key, family)| {
-            Contact::read_all(field(key).unwrap_or_default(), family).take(MAX_CONTACTS)
-        });
+        let contacts = [(&b"nodes"[..], Family::V4), (b"nodes6", Family::V6)]
+            .map(|(key, family)| Contact::read_all(field(key).unwrap_or_default(), family).take(MAX_CONTACTS));
         Some(Self { id: Id::read(field(b"id")?)?, contacts: contacts.into_iter().flatten().collect() })
     }
 

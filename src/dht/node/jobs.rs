@@ -74,9 +74,11 @@ impl Node {
 
     /// Nobody waits for that job any more.
     pub fn cancel(&mut self, job: JobId) {
-        self.jobs.remove(&job);
-        self.waiting.retain(|waiting| *waiting != job);
-        self.walks.retain(|_, walking| walking.job != Some(job));
+        if self.jobs.remove(&job).is_some() {
+            self.walks.retain(|_, walking| walking.job != Some(job));
+        } else {
+            self.waiting.retain(|(waiting, _)| *waiting != job);
+        }
     }
 
     fn enter(&mut self, work: Work, now: Duration) -> JobId {
@@ -87,8 +89,7 @@ impl Node {
             return id;
         }
         let job = Job { work, asked: now, until: now + TURN_DEADLINE, open: 0 };
-        self.jobs.insert(id, job);
-        self.waiting.push_back(id);
+        self.waiting.push_back((id, job));
         if self.is_alone() {
             self.upkeep.handle_job(now);
         }
@@ -99,6 +100,10 @@ impl Node {
 
     /// Lets everything go on that can: ends, turns, steps.
     pub(super) fn advance(&mut self, now: Duration) {
+        while self.waiting.front().is_some_and(|(_, job)| job.until <= now) {
+            let (id, _) = self.waiting.pop_front().expect("looked at just now");
+            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
+        }
         let overdue = self.jobs.iter().filter(|(_, job)| job.until <= now).map(|(id, _)| *id);
         for id in overdue.collect::<Vec<_>>() {
             self.end_job(id, now);
@@ -115,28 +120,30 @@ impl Node {
         if self.is_alone() && self.upkeep.patience_ends().is_some_and(|until| now < until) {
             return;
         }
-        while self.jobs.len() - self.waiting.len() < MAX_WALKING {
-            let Some(id) = self.waiting.pop_front() else { return };
-            let Some(job) = self.jobs.get_mut(&id) else { continue };
-            job.until = now + JOB_DEADLINE;
-            // A walk may end at once; the job does not end before all of its walks have begun.
-            job.open = 1;
-            match &job.work {
-                Work::Find { key, .. } => {
-                    let key = *key;
-                    self.find_here(id, &key, now);
-                    self.begin(key, Goal::Peers, Some(id), now);
-                }
-                Work::Publish { key, port, publication, .. } => {
-                    let (key, port, publication) = (*key, *port, publication.clone());
-                    for value in publication.items {
-                        self.begin(Id::of_item(&value), Goal::Put { value }, Some(id), now);
-                    }
-                    self.begin(key, Goal::Announce { port, claim: publication.claim }, Some(id), now);
-                }
-            }
-            self.close_one(id, now);
+        while self.jobs.len() < MAX_WALKING {
+            let Some((id, job)) = self.waiting.pop_front() else { return };
+            self.give_turn(id, job, now);
         }
+    }
+
+    fn give_turn(&mut self, id: JobId, job: Job, now: Duration) {
+        // A walk may end at once; the job does not end before all of its walks have begun.
+        let job = self.jobs.entry(id).insert_entry(Job { until: now + JOB_DEADLINE, open: 1, ..job }).into_mut();
+        match &job.work {
+            Work::Find { key, .. } => {
+                let key = *key;
+                self.find_here(id, &key, now);
+                self.begin(key, Goal::Peers, Some(id), now);
+            }
+            Work::Publish { key, port, publication, .. } => {
+                let (key, port, publication) = (*key, *port, publication.clone());
+                for value in publication.items {
+                    self.begin(Id::of_item(&value), Goal::Put { value }, Some(id), now);
+                }
+                self.begin(key, Goal::Announce { port, claim: publication.claim }, Some(id), now);
+            }
+        }
+        self.close_one(id, now);
     }
 
     fn is_alone(&self) -> bool {
@@ -314,7 +321,8 @@ impl Node {
         let Some(walking) = self.walks.get_mut(&id) else { return };
         let is_announcement = walking.walk.handle_store_end();
         walking.wake = Some(now);
-        if let Some(Job { work: Work::Publish { stored, .. }, .. }) = walking.job.and_then(|job| self.jobs.get_mut(&job))
+        if let Some(Job { work: Work::Publish { stored, .. }, .. }) =
+            walking.job.and_then(|job| self.jobs.get_mut(&job))
             && has_stored
             && is_announcement
         {

@@ -141,7 +141,7 @@ pub struct Node {
     checks: usize,
     walks: BTreeMap<u64, Walking>,
     jobs: BTreeMap<JobId, Job>,
-    waiting: VecDeque<JobId>,
+    waiting: VecDeque<(JobId, Job)>,
     last: u64,
     upkeep: Upkeep,
     votes: [BTreeMap<Subnet, SocketAddr>; 2],
@@ -216,7 +216,7 @@ impl Node {
             queries_in: self.queries_in,
             queries_out: self.queries_out,
             dropped: self.dropped,
-            searching: self.jobs.len(),
+            searching: self.jobs.len() + self.waiting.len(),
             timings: self.timings.iter().copied().collect(),
             external: Family::BOTH.map(|family| self.external(family)),
         }
@@ -370,8 +370,9 @@ impl Node {
     pub fn next_timeout(&self) -> Duration {
         let walks = self.walks.values().filter_map(|walking| walking.wake);
         let jobs = self.jobs.values().map(Job::until);
-        let patience = (!self.waiting.is_empty()).then(|| self.upkeep.patience_ends()).flatten();
-        let times = walks.chain(jobs).chain(self.flights.next_deadline()).chain(patience);
+        let waiting = self.waiting.front().map(|(_, job)| job.until());
+        let times = walks.chain(jobs).chain(waiting).chain(self.flights.next_deadline());
+        let times = times.chain(self.upkeep.patience_ends());
         times.fold(self.upkeep.next(), Duration::min)
     }
 
@@ -388,7 +389,9 @@ impl Node {
         let flight = Flight { to, id, sent: now, purpose };
         let Some(transaction) = self.flights.depart(flight, &mut self.rng) else { return false };
         let want = match query {
-            Query::FindNode { .. } | Query::GetPeers { .. } | Query::Get { .. } if self.families == [true; 2] => [true; 2],
+            Query::FindNode { .. } | Query::GetPeers { .. } | Query::Get { .. } if self.families == [true; 2] => {
+                [true; 2]
+            }
             _ => [false; 2],
         };
         let datagram = write_query(&self.realm, &transaction, &self.own, query, want, pad_to);

@@ -108,6 +108,9 @@ impl Upkeep {
 impl Node {
     /// Does all that is due.
     pub(super) fn keep_up(&mut self, now: Duration) {
+        if self.upkeep.patience_ends.is_some_and(|ends| ends <= now) {
+            self.upkeep.patience_ends = None;
+        }
         if self.upkeep.lonely <= now {
             self.look_for_network(now);
         }
@@ -139,7 +142,8 @@ impl Node {
                 self.outputs.push_back(Output::Event(Event::Lonely));
             }
             let active = |contact: &&Contact| self.families[Family::of(&contact.addr).index()];
-            let seeds = self.upkeep.remembered.iter().filter(active).map(|contact| (*contact, None)).collect::<Vec<_>>();
+            let seeds =
+                self.upkeep.remembered.iter().filter(active).map(|contact| (*contact, None)).collect::<Vec<_>>();
             if !seeds.is_empty() {
                 self.begin_from(self.own, Goal::Near, None, seeds, now);
             }

@@ -118,7 +118,10 @@ fn writes_need_the_token_of_their_address_and_key() {
     answer(&mut node, stranger(1), &announce(&good)).unwrap();
     assert_eq!(node.figures().stored, 1);
     let value = byte_string(b"item");
-    assert_eq!(refusal(&answer(&mut node, stranger(1), &question(&Query::Put { token: &good, value: &value }, 0)).unwrap()), 203);
+    assert_eq!(
+        refusal(&answer(&mut node, stranger(1), &question(&Query::Put { token: &good, value: &value }, 0)).unwrap()),
+        203
+    );
     let good = token(&mut node, stranger(1), &Query::Get { target: Id::of_item(&value) });
     answer(&mut node, stranger(1), &question(&Query::Put { token: &good, value: &value }, 0)).unwrap();
     assert_eq!(node.figures().stored, 2);
@@ -225,7 +228,10 @@ fn a_liar_ends_a_search_no_later_and_gets_nothing_believed() {
                 invented += 1;
                 let mut id = *key.as_bytes();
                 id[16..].copy_from_slice(&(u32::MAX - invented).to_be_bytes());
-                contacts.push(Contact { id: Id::new(id), addr: SocketAddr::from(((0x6300_0000 + (invented << 8)).to_be_bytes(), 1)) });
+                contacts.push(Contact {
+                    id: Id::new(id),
+                    addr: SocketAddr::from(((0x6300_0000 + (invented << 8)).to_be_bytes(), 1)),
+                });
             }
             contacts.push(Contact { id: Id::new([1; 20]), addr: "127.0.0.1:80".parse().unwrap() });
             contacts.push(Contact { id: Id::new([2; 20]), addr: "99.1.1.1:0".parse().unwrap() });

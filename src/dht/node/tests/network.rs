@@ -49,6 +49,7 @@ pub struct World {
     coming: BinaryHeap<Reverse<(Duration, u64, Happening)>>,
     sequence: u64,
     events: Vec<(usize, Duration, Event)>,
+    entries: Vec<SocketAddr>,
 }
 
 /// What a search found, and when.
@@ -97,17 +98,22 @@ impl World {
             coming: BinaryHeap::new(),
             sequence: 0,
             events: Vec::new(),
+            entries: Vec::new(),
         }
     }
 
-    /// Adds IPv4 nodes that enter through the very first one.
+    /// Adds IPv4 nodes that enter through the first of each such group, whatever its network.
     pub fn grow(&mut self, count: usize, realm: Realm) -> Vec<usize> {
-        (0..count).map(|_| self.add(realm.clone(), None, true, [true, false])).collect()
+        let hosts: Vec<usize> = (0..count).map(|_| self.add(realm.clone(), None, true, [true, false])).collect();
+        self.entries.push(self.hosts[hosts[0]].addrs[0]);
+        hosts
     }
 
     /// Adds nodes of both families.
     pub fn grow_dual(&mut self, count: usize, realm: Realm) -> Vec<usize> {
-        (0..count).map(|_| self.add(realm.clone(), None, true, [true; 2])).collect()
+        let hosts: Vec<usize> = (0..count).map(|_| self.add(realm.clone(), None, true, [true; 2])).collect();
+        self.entries.extend(self.hosts[hosts[0]].addrs);
+        hosts
     }
 
     pub fn add(&mut self, realm: Realm, saved: Option<Saved>, has_entries: bool, families: [bool; 2]) -> usize {
@@ -244,11 +250,10 @@ impl World {
                     self.carry(host, transmit.to, transmit.datagram);
                 }
                 Output::Event(Event::Lonely) => {
-                    let entry = self.hosts[0].addrs[0];
+                    let own = self.hosts[host].addrs;
+                    let entries: Vec<_> = self.entries.iter().copied().filter(|entry| !own.contains(entry)).collect();
                     let now = self.now;
-                    if host != 0 {
-                        self.hosts[host].node.handle_entries(&[entry], now);
-                    }
+                    self.hosts[host].node.handle_entries(&entries, now);
                 }
                 Output::Event(event) => self.events.push((host, self.now, event)),
             }
