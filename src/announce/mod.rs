@@ -1,1 +1,3 @@
 //! Tell: who is told what we hold, and when.
+
+pub mod schedule;
