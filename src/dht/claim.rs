@@ -82,7 +82,7 @@ impl Claim {
                 let items = (pieces - 1).div_ceil(STATES_PER_ITEM);
                 let targets = rest.chunks(ID_LEN).map(Id::read).collect::<Option<Vec<_>>>()?;
                 let parts = targets.into_iter().map(|target| (target, None)).collect::<Vec<_>>();
-                (parts.len() == items).then(|| Self::Items(Assembly { expected: *expected, parts }))
+                (parts.len() == items).then_some(Self::Items(Assembly { expected: *expected, parts }))
             }
             _ => None,
         }

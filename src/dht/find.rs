@@ -13,7 +13,7 @@ use super::{
 pub const MAX_HOLDERS: usize = 100;
 
 /// Most distinct claims that one search follows; each asks for three items at most.
-pub const MAX_CLAIMS: usize = 8;
+pub const MAX_CLAIMS: usize = 4;
 
 /// Something that a search found. It is hearsay, for whoever fetches to prove.
 #[derive(Debug, Clone, PartialEq, Eq)]

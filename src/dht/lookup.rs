@@ -107,11 +107,6 @@ impl Lookup {
         lookup
     }
 
-    /// What the walk is towards.
-    pub fn target(&self) -> Id {
-        self.target
-    }
-
     /// Whom to ask, how long to wait, or that it is over. To be called again after each `on_` and at the time told.
     pub fn next(&mut self, now: Duration) -> Next {
         let (mut answered, mut in_slots) = (0, 0);

@@ -5,7 +5,7 @@
 //! ```
 //!
 //! All but this file and `io.rs` is pure: bytes and time in, bytes and events out, so that a whole network runs in a test
-//! under a clock of its own. The wire is KRPC (see [`message`]); a node speaks only within its network (see [`realm`]).
+//! under a clock of its own. The wire is KRPC (see `message`); a node speaks only within its network (see `realm`).
 //!
 //! Everything found is hearsay. Who fetches proves it.
 
@@ -26,6 +26,7 @@ mod serve;
 mod storage;
 mod table;
 mod tokens;
+mod votes;
 mod walk;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
@@ -227,7 +228,7 @@ impl Dht {
         receiver.await.unwrap_or(0)
     }
 
-    /// Figures, at most [`io::FIGURES_EVERY`] old while something happens.
+    /// Figures, at most a quarter of a second old while something happens.
     pub fn snapshot(&self) -> Snapshot {
         self.snapshot.borrow().clone()
     }

@@ -136,9 +136,6 @@ pub enum Query<'a> {
 /// Why a question is not answered. The number is that of KRPC (BEP 5, BEP 44).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// 201: the number of questions is too high.
-    #[error("too many questions")]
-    TooMany,
     /// 202: this node cannot do that.
     #[error("no room")]
     Full,
@@ -169,7 +166,6 @@ impl Refusal {
     /// The number on the wire.
     pub fn code(self) -> i64 {
         match self {
-            Self::TooMany => 201,
             Self::Full | Self::Mutable => 202,
             Self::Malformed | Self::Token => 203,
             Self::Method => 204,

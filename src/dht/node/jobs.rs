@@ -38,6 +38,7 @@ pub struct JobId(u64);
 
 /// What somebody wants, and how far it is.
 pub struct Job {
+    key: Id,
     work: Work,
     asked: Duration,
     until: Duration,
@@ -46,8 +47,8 @@ pub struct Job {
 }
 
 enum Work {
-    Find { key: Id, find: Find },
-    Publish { key: Id, port: u16, publication: Publication, stored: usize },
+    Find(Find),
+    Publish { port: u16, publication: Publication, stored: usize },
 }
 
 impl Job {
@@ -60,16 +61,14 @@ impl Job {
 impl Node {
     /// Begins to look for holders and piece hashes of a file.
     pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
-        let work = Work::Find { key: self.realm.key(&expected.hash), find: Find::new(expected) };
-        self.enter(work, now)
+        self.enter(&expected, Work::Find(Find::new(expected)), now)
     }
 
     /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
     pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
         self.announced_port = Some(port);
-        let publication = Publication::of(&expected, chain);
-        let work = Work::Publish { key: self.realm.key(&expected.hash), port, publication, stored: 0 };
-        self.enter(work, now)
+        let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
+        self.enter(&expected, work, now)
     }
 
     /// Nobody waits for that job any more.
@@ -81,14 +80,15 @@ impl Node {
         }
     }
 
-    fn enter(&mut self, work: Work, now: Duration) -> JobId {
+    fn enter(&mut self, expected: &Expected, work: Work, now: Duration) -> JobId {
         self.last += 1;
         let id = JobId(self.last);
         if self.waiting.len() >= MAX_WAITING {
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;
         }
-        let job = Job { work, asked: now, until: now + TURN_DEADLINE, open: 0 };
+        let key = self.realm.key(&expected.hash);
+        let job = Job { key, work, asked: now, until: now + TURN_DEADLINE, open: 0 };
         self.waiting.push_back((id, job));
         if self.is_alone() {
             self.upkeep.handle_job(now);
@@ -126,21 +126,24 @@ impl Node {
         }
     }
 
-    fn give_turn(&mut self, id: JobId, job: Job, now: Duration) {
+    fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
+        let key = job.key;
+        let publication = match &mut job.work {
+            Work::Find(_) => None,
+            Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
+        };
         // A walk may end at once; the job does not end before all of its walks have begun.
-        let job = self.jobs.entry(id).insert_entry(Job { until: now + JOB_DEADLINE, open: 1, ..job }).into_mut();
-        match &job.work {
-            Work::Find { key, .. } => {
-                let key = *key;
+        self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
+        match publication {
+            None => {
                 self.find_here(id, &key, now);
                 self.begin(key, Goal::Peers, Some(id), now);
             }
-            Work::Publish { key, port, publication, .. } => {
-                let (key, port, publication) = (*key, *port, publication.clone());
-                for value in publication.items {
+            Some((port, Publication { claim, items })) => {
+                for value in items {
                     self.begin(Id::of_item(&value), Goal::Put { value }, Some(id), now);
                 }
-                self.begin(key, Goal::Announce { port, claim: publication.claim }, Some(id), now);
+                self.begin(key, Goal::Announce { port, claim }, Some(id), now);
             }
         }
         self.close_one(id, now);
@@ -237,7 +240,7 @@ impl Node {
     fn end_job(&mut self, id: JobId, now: Duration) {
         let Some(job) = self.jobs.get(&id) else { return };
         let stored = match &job.work {
-            Work::Find { .. } => {
+            Work::Find(_) => {
                 if self.timings.len() >= MAX_TIMINGS {
                     self.timings.pop_front();
                 }
@@ -267,7 +270,7 @@ impl Node {
         let Some(job) = job else { return };
         if let Some(value) = reply.value
             && Id::of_item(value) == target
-            && let Some(Job { work: Work::Find { find, .. }, .. }) = self.jobs.get_mut(&job)
+            && let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&job)
         {
             walking.walk.finish();
             let found = find.handle_item(&target, value);
@@ -291,7 +294,7 @@ impl Node {
 
     /// Holders and claims came in for a search.
     fn handle_found(&mut self, id: JobId, holders: &[SocketAddr], claims: &[&[u8]], now: Duration) {
-        let Some(Job { work: Work::Find { find, .. }, .. }) = self.jobs.get_mut(&id) else { return };
+        let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&id) else { return };
         let mut found: Vec<Found> = holders.iter().filter_map(|holder| find.handle_holder(*holder)).collect();
         let mut needed = Vec::new();
         for claim in claims {

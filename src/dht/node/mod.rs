@@ -24,7 +24,7 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::{
-    contact::{Contact, Family, Subnet, is_believable, is_host, plain},
+    contact::{Contact, Family, is_believable, is_host, plain},
     find::Found,
     flights::{Flight, Flights},
     id::Id,
@@ -34,6 +34,7 @@ use super::{
     saved::Saved,
     serve::{Envelope, Server},
     table::Table,
+    votes::Votes,
     walk::Walk,
 };
 
@@ -41,9 +42,6 @@ use jobs::Job;
 use upkeep::Upkeep;
 
 pub use jobs::JobId;
-
-/// Most voters about the own address of one family.
-const MAX_VOTES: usize = 32;
 
 /// Most strangers that are being checked at once.
 const MAX_CHECKS: usize = 32;
@@ -144,7 +142,7 @@ pub struct Node {
     waiting: VecDeque<(JobId, Job)>,
     last: u64,
     upkeep: Upkeep,
-    votes: [BTreeMap<Subnet, SocketAddr>; 2],
+    votes: [Votes; 2],
     announced_port: Option<u16>,
     outputs: VecDeque<Output>,
     queries_in: u64,
@@ -193,11 +191,6 @@ impl Node {
         };
         node.handle_timeout(now);
         node
-    }
-
-    /// The node's id.
-    pub fn id(&self) -> Id {
-        self.own
     }
 
     /// What is worth saving.
@@ -294,7 +287,7 @@ impl Node {
             return;
         }
         if let Some(seen) = reply.seen_from.map(plain).filter(|seen| is_host(seen) && Family::of(seen) == family) {
-            self.handle_vote(flight.to, seen);
+            self.votes[family.index()].handle_vote(flight.to.ip(), seen, &mut self.rng);
         }
         let named = self.believed(reply.contacts.iter().copied(), flight.to, now);
         match flight.purpose {
@@ -404,22 +397,8 @@ impl Node {
         true
     }
 
-    /// Each neighbourhood of nodes has one vote about where we are.
-    fn handle_vote(&mut self, voter: SocketAddr, seen: SocketAddr) {
-        let votes = &mut self.votes[Family::of(&seen).index()];
-        let subnet = Subnet::of(voter.ip());
-        if votes.len() >= MAX_VOTES && !votes.contains_key(&subnet) {
-            let drawn = self.rng.random_range(0..votes.len());
-            let gone = *votes.keys().nth(drawn).expect("drawn from as many as there are");
-            votes.remove(&gone);
-        }
-        votes.insert(subnet, seen);
-    }
-
     fn external(&self, family: Family) -> Option<SocketAddr> {
-        let votes = &self.votes[family.index()];
-        let count = |seen: &SocketAddr| votes.values().filter(|other| *other == seen).count();
-        votes.values().max_by_key(|seen| count(seen)).copied()
+        self.votes[family.index()].winner()
     }
 }
 
