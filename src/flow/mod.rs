@@ -21,7 +21,7 @@ use tokio::{sync::watch, time::timeout};
 use crate::{
     archive::{self, Location, Privacy, Shareable, Vouched},
     dht::{Dht, Found},
-    fetch::{Claim, Failure, Fetcher, Growing, Holder, Origin},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
         guard::{Origins, Reach},
@@ -32,6 +32,8 @@ use crate::{
 
 use apt::Apt;
 use learn::Learning;
+
+pub use crate::fetch::Growing;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
@@ -216,7 +218,8 @@ impl Flow {
 
     /// Who has it: found while the mirror already brings it, never waited for.
     fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
-        let found = |file: Shareable| self.shared.stations.dht.as_ref().map(|dht| dht.lookup(file));
+        let network = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0);
+        let found = |file: Shareable| network.map(|dht| dht.lookup(file));
         let Some(found) = vouched.shareable().and_then(found) else { return futures_util::stream::empty().boxed() };
         let holder = |found| match found {
             Found::Holder(address) => Holder::Peer(address),

@@ -175,7 +175,7 @@ impl Mirror {
 
     async fn ask_once(&self, at: &Location, ask: &Ask, reach: Reach) -> Result<Reply, Trouble> {
         if let Some(ip) = at.ip() {
-            reach.check(at.host(), ip)?;
+            reach.check(&at.authority(), ip)?;
         }
         let client = match reach {
             Reach::Named => &self.shared.named,

@@ -16,8 +16,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
 use crate::{
-    fetch::Growing,
-    flow::{Answer, Flow},
+    flow::{Answer, Flow, Growing},
     mirror::header::HeaderMap,
     store::{Blob, Store},
 };

@@ -164,7 +164,18 @@ impl<'a> Flight<'a> {
     }
 
     async fn run(&mut self, mut holders: BoxStream<'static, Holder>) -> Result<Verified, Failure> {
+        // What is known at once decides better than what comes a moment later.
         let mut holders_open = true;
+        while let Some(known) = holders.next().now_or_never() {
+            match known {
+                Some(holder) => self.handle_holder(holder),
+                None => {
+                    holders_open = false;
+                    self.plan.handle_holders_ended();
+                    break;
+                }
+            }
+        }
         loop {
             self.attend()?;
             self.release();
