@@ -8,6 +8,7 @@
 //! ```
 //!
 //! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns how connections end.
+#![expect(clippy::disallowed_types, reason = "the door takes connections over")]
 
 mod answer;
 pub mod range;
@@ -69,7 +70,7 @@ impl Door {
     where
         P: Fn(&mut ServiceConfig) + Clone + Send + 'static,
     {
-        let mut server = actix_server::Server::build()
+        let mut server = Server::build()
             .workers(1)
             .disable_signals()
             .shutdown_timeout(SHUTDOWN)

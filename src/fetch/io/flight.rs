@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     hash::{Expected, PieceChain, Stepper, Verified},
-    mirror::{self, Reply, Trouble},
+    mirror::{self, Trouble},
     peer::{self, Answer},
     store::{Mark, Partial},
 };

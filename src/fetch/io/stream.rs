@@ -24,13 +24,13 @@ pub(super) struct Stream {
 
 enum Source {
     Opening(BoxFuture<'static, Result<Reply, Trouble>>),
-    Open(Reply),
+    Open(Box<Reply>),
 }
 
 /// What the stream brought.
 pub(super) enum Came {
     /// The head of the answer: see [`Stream::judge`].
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// Bytes.
     Bytes(Bytes),
     /// The end of the answer.
@@ -54,7 +54,10 @@ impl Stream {
     pub async fn next(stream: &mut Option<Self>) -> Came {
         match stream.as_mut().map(|stream| &mut stream.source) {
             None => std::future::pending().await,
-            Some(Source::Opening(opening)) => opening.await.map_or_else(Came::Trouble, Came::Reply),
+            Some(Source::Opening(opening)) => match opening.await {
+                Ok(reply) => Came::Reply(Box::new(reply)),
+                Err(trouble) => Came::Trouble(trouble),
+            },
             Some(Source::Open(reply)) => match reply.chunk().await {
                 Ok(Some(bytes)) => Came::Bytes(bytes),
                 Ok(None) => Came::End,
@@ -83,7 +86,7 @@ impl Stream {
     }
 
     /// Takes the reply's body for the bytes to come.
-    pub fn begin(&mut self, reply: Reply, skip: u64) {
+    pub fn begin(&mut self, reply: Box<Reply>, skip: u64) {
         self.skip = skip;
         self.source = Source::Open(reply);
     }
