@@ -126,5 +126,5 @@ fn a_second_daemon_on_the_same_store_is_refused_in_one_line() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && said.trim().lines().count() == 1, "{said}");
     assert!(said.contains(&host.machine.store().display().to_string()), "{said}");
-    assert_eq!(host.daemon.status().from_peers(), 0, "the first one lives");
+    assert_eq!(host.daemon.status().bytes_from_peers(), 0, "the first one lives");
 }

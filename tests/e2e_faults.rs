@@ -29,12 +29,12 @@ fn when_all_peers_die_in_the_middle_the_mirror_brings_the_rest_and_nothing_twice
     huddle.give(1, &[package]);
     let apt = huddle[2].apt();
     apt.update().expect_success();
-    let (before, taken) = (huddle[2].daemon.status().from_peers(), huddle.mirror.pool_bytes());
+    let (before, taken) = (huddle[2].daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
     let run = apt.download_in_background(&[&package.name]);
     huddle[2].daemon.until("peers bring a third", Duration::from_secs(60), |status| {
-        status.from_peers() - before > package.size / 3
+        status.bytes_from_peers() - before > package.size / 3
     });
-    let brought = huddle[2].daemon.status().from_peers() - before;
+    let brought = huddle[2].daemon.status().bytes_from_peers() - before;
     assert!(brought < package.size * 9 / 10, "the peers are slow enough to die in the middle: {brought}");
     huddle.host_mut(0).daemon.kill();
     huddle.host_mut(1).daemon.kill();

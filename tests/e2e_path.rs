@@ -8,9 +8,10 @@ use crate::harness::{
     apt::{Way, have_apt},
     archive::{Archive, Package, SUITE},
     client::fetch,
+    daemon::binary,
     huddle::{Host, Huddle},
     liar::Liar,
-    machine::Config,
+    machine::{Config, Machine},
     mirror::Mirror,
 };
 
@@ -38,7 +39,7 @@ fn what_one_host_installed_another_installs_without_a_byte_of_the_pool_from_the_
     all().into_iter().for_each(|package| apt.assert_installed(package));
     let pool = Archive::shared().pool_size();
     assert_eq!(huddle.mirror.pool_bytes(), pool, "alone, a host takes each byte from the mirror once");
-    assert!(huddle[0].daemon.status().from_mirror() >= pool);
+    assert!(huddle[0].daemon.status().bytes_from_mirror() >= pool);
     all().into_iter().for_each(|package| huddle.wait_until_known(0, package));
 
     let apt = huddle[1].apt();
@@ -47,15 +48,15 @@ fn what_one_host_installed_another_installs_without_a_byte_of_the_pool_from_the_
     all().into_iter().for_each(|package| apt.assert_installed(package));
     assert_eq!(huddle.mirror.pool_bytes() - pool, 0, "bytes of the pool from the mirror");
     let status = huddle[1].daemon.status();
-    assert!((pool..pool + pool / 20).contains(&status.from_peers()), "{} of {pool}", status.from_peers());
+    assert!((pool..pool + pool / 20).contains(&status.bytes_from_peers()), "{} of {pool}", status.bytes_from_peers());
     assert!(huddle[0].daemon.status().number("/bytes/up") >= pool);
 
     huddle.join(Config::default());
     let apt = huddle[2].apt();
     apt.update().expect_success();
-    let before = huddle[2].daemon.status().from_peers();
+    let before = huddle[2].daemon.status().bytes_from_peers();
     apt.install(&names(&all())).expect_success();
-    let share = (huddle[2].daemon.status().from_peers() - before) as f64 / pool as f64;
+    let share = (huddle[2].daemon.status().bytes_from_peers() - before) as f64 / pool as f64;
     println!("share from peers with mirror = \"sparing\": {:.1} %", share * 100.0);
     assert!(share > 0.5, "{share}");
 }
@@ -205,4 +206,21 @@ fn a_peer_is_plain_http_that_says_nothing_but_what_is_asked_by_hash() {
     for path in ["/", "/~/", "/~", "/status", "/api/v1/status", "/metrics", &Liar::path(&unknown)] {
         assert_eq!(fetch(peer, path, &[]).status, 404, "{path}");
     }
+}
+
+#[test]
+fn the_script_for_the_real_mirror_works_on_a_mirror_of_our_own() {
+    if !have_apt() {
+        return;
+    }
+    let mirror = Mirror::start(Archive::shared().root());
+    let machine = Machine::new("script", &mirror);
+    let mut command = machine.apt(Way::Direct).command(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real-mirror"));
+    let output = command.arg(binary()).output().expect("there is a bash wherever there is apt");
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success() && said.contains("bytes from A: 100 %"), "{}\n{said}", output.status);
+    mirror.server().vanish();
+    let output = command.output().expect("as before");
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && said.starts_with("skipped: "), "{said}");
 }

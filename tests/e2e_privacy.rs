@@ -31,7 +31,7 @@ fn files_of_an_origin_that_is_not_public_are_neither_asked_for_nor_given() {
     apt.install(&["hello", "huddle-5"]).expect_success();
     apt.assert_installed(five);
     assert_eq!(huddle.mirror.pool_bytes() - taken, hello.size + five.size, "all from the mirror");
-    assert_eq!(huddle[1].daemon.status().from_peers(), 0);
+    assert_eq!(huddle[1].daemon.status().bytes_from_peers(), 0);
     assert!(tempting.server().requests("/").is_empty());
     assert!(huddle[1].machine.objects().iter().any(|(hash, _)| *hash == five.sha256), "kept for itself");
     assert_eq!(fetch(huddle[1].daemon.peers(), &Liar::path(&five.sha256), &[]).status, 404);
@@ -90,7 +90,7 @@ fn who_shares_nothing_opens_no_socket_but_the_proxys() {
     assert_eq!(sockets(&silent.daemon, "udp"), Vec::<Vec<String>>::new());
     assert_eq!(listeners(&silent.daemon), BTreeSet::from([silent.daemon.proxy().port()]));
     assert_eq!(open.daemon.status().nodes(), 0, "it did not say hello either");
-    assert_eq!(silent.daemon.status().from_peers(), 0);
+    assert_eq!(silent.daemon.status().bytes_from_peers(), 0);
 }
 
 /// Ports on which a daemon listens for TCP.

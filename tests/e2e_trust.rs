@@ -96,10 +96,10 @@ fn a_tampered_release_is_refused_shown_and_passed_to_apt_as_it_is() {
     let page = daemon.page().to_lowercase();
     assert!(page.contains("refused") && page.contains("inrelease"), "{page}");
 
-    let before = (daemon.status().from_peers(), huddle.mirror.pool_bytes());
+    let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
     let target = format!("http://{}{}", huddle.mirror.authority(), hello.url_path());
     assert!(fetch(daemon.proxy(), &target, &[]).body == hello.bytes());
-    assert_eq!(daemon.status().from_peers(), before.0, "nobody is asked for what nobody signed");
+    assert_eq!(daemon.status().bytes_from_peers(), before.0, "nobody is asked for what nobody signed");
     assert_eq!(huddle.mirror.pool_bytes() - before.1, hello.size);
 
     huddle.mirror.serve(archive.root());

@@ -135,11 +135,17 @@ impl Apt {
         self.root.join("var/cache/apt/archives")
     }
 
-    fn get(&self, arguments: &[&str]) -> Command {
+    /// Any command that runs apt, as if this were the machine's own.
+    pub fn command(&self, program: &str) -> Command {
         let conf = self.root.join("apt.conf");
         fs::write(&conf, self.conf()).expect("the scratch directory is ours");
-        let mut command = bare(Command::new("apt-get"));
+        let mut command = bare(Command::new(program));
         command.env("APT_CONFIG", conf).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    }
+
+    fn get(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("apt-get");
         command.args(["-q", "-o", "Acquire::Retries=3"]).args(arguments);
         command
     }

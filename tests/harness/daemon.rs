@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{BufRead, BufReader, Read},
     net::SocketAddr,
     os::unix::process::ExitStatusExt,
@@ -21,8 +22,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The command line of the product with nothing inherited but the path.
 pub fn product() -> Command {
-    let program = env::var_os("APT_HUDDLE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_apt-huddle").into());
-    bare(Command::new(program))
+    bare(Command::new(binary()))
+}
+
+/// The binary under test.
+pub fn binary() -> OsString {
+    env::var_os("APT_HUDDLE_BIN").unwrap_or_else(|| env!("CARGO_BIN_EXE_apt-huddle").into())
 }
 
 /// A command with nothing inherited but the path.
@@ -164,12 +169,12 @@ impl Status {
     }
 
     /// Bytes that peers brought.
-    pub fn from_peers(&self) -> u64 {
+    pub fn bytes_from_peers(&self) -> u64 {
         self.number("/bytes/from_peers")
     }
 
     /// Bytes that mirrors brought.
-    pub fn from_mirror(&self) -> u64 {
+    pub fn bytes_from_mirror(&self) -> u64 {
         self.number("/bytes/from_mirror")
     }
 

@@ -280,10 +280,10 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
     let mut at = reply.span.start;
     let mut buffer = [0; CHUNK as usize];
     loop {
-        if let Some((_, end)) = stop.take_if(|(stop, _)| *stop <= at) {
-            if end != End::Stall || !shared.stall() {
-                return Err(end);
-            }
+        if let Some((_, end)) = stop.take_if(|(stop, _)| *stop <= at)
+            && (end != End::Stall || !shared.stall())
+        {
+            return Err(end);
         }
         if at >= reply.span.end {
             return Ok(());
