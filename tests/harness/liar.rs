@@ -43,7 +43,7 @@ impl Tale {
     pub fn flipped(package: &Package, pieces: &[u64]) -> Self {
         let mut tale = Self::honest(package);
         let bytes = Arc::make_mut(&mut tale.bytes);
-        pieces.iter().for_each(|piece| bytes[(piece * PIECE + 100) as usize] ^= 0xff);
+        pieces.iter().for_each(|piece| bytes[(piece * PIECE + 7) as usize] ^= 0xff);
         tale
     }
 
