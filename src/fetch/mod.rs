@@ -13,6 +13,8 @@
 mod io;
 pub mod ledger;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},

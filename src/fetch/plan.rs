@@ -36,8 +36,8 @@ const UNHURRIED: Duration = Duration::from_millis(150);
 const PROGRESS: u64 = 64 * 1024;
 /// Bounds of the time after which a piece of a measured peer is late.
 const LATE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
-/// Time after which an ask is given up.
-const ABANDON: Duration = Duration::from_secs(15);
+/// How long peers may bring nothing before a mirror that is to be the last resort is taken for it.
+const LAST_RESORT: Duration = Duration::from_secs(15);
 
 /// How much the mirror does beside peers: `[fetch] mirror`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -66,13 +66,6 @@ pub enum Wish {
     AskChain {
         /// Which peer.
         source: SourceId,
-    },
-    /// Wait no longer for that piece of that peer.
-    Abandon {
-        /// Which peer.
-        source: SourceId,
-        /// Which piece.
-        piece: usize,
     },
     /// Stream these pieces from the mirror.
     Stream {
@@ -125,7 +118,7 @@ impl Peer {
     }
 
     fn depth(&self) -> usize {
-        self.rate.map_or(2, |rate| (2.0 + rate * 0.2 / PIECE_SIZE as f64) as usize).min(IN_FLIGHT)
+        self.rate.map_or(1, |rate| (2.0 + rate * 0.2 / PIECE_SIZE as f64) as usize).min(IN_FLIGHT)
     }
 
     fn late_after(&self) -> Duration {
@@ -237,7 +230,10 @@ impl Plan {
             None => peer.chain_asked = None,
         }
         peer.strikes += 1;
-        peer.gone |= peer.strikes >= STRIKES;
+        if peer.strikes >= STRIKES {
+            peer.gone = true;
+            peer.asked.clear();
+        }
         let pause = pause.unwrap_or(Duration::from_millis(50) * 4u32.pow(peer.strikes.min(4)));
         peer.busy_until = Some(now + pause);
     }
@@ -249,7 +245,9 @@ impl Plan {
 
     /// A peer has not the file, or lied: it is of no more use here.
     pub fn handle_gone(&mut self, source: SourceId) {
-        self.peer(source).gone = true;
+        let peer = self.peer(source);
+        peer.gone = true;
+        peer.asked.clear();
     }
 
     /// Bytes of the mirror's stream came.
@@ -295,8 +293,7 @@ impl Plan {
         if ledger.missing() == 0 && ledger.front().0 == ledger.expected().pieces() {
             return self.mirror.run.take().map(|_| Wish::Halt);
         }
-        self.abandon(now)
-            .or_else(|| self.steer_mirror(ledger, now))
+        self.steer_mirror(ledger, now)
             .or_else(|| self.ask_chain(ledger, now))
             .or_else(|| self.ask_piece(ledger, now))
             .or_else(|| self.conclude(ledger, now))
@@ -308,15 +305,6 @@ impl Plan {
 
     fn sources(&self) -> impl Iterator<Item = (SourceId, &Peer)> {
         self.peers.iter().enumerate().map(|(index, peer)| (SourceId(index as u32 + 1), peer))
-    }
-
-    fn abandon(&mut self, now: Instant) -> Option<Wish> {
-        let given_up = |(_, since): &(usize, Instant)| now >= *since + ABANDON;
-        let (source, piece) = self.sources().find_map(|(source, peer)| {
-            peer.asked.iter().find(|ask| given_up(ask)).map(|(piece, _)| (source, *piece))
-        })?;
-        self.handle_failed(source, Some(piece), None, now);
-        Some(Wish::Abandon { source, piece })
     }
 
     fn steer_mirror(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
@@ -353,7 +341,7 @@ impl Plan {
             }
             MirrorUse::Last => {
                 let none = !helpers && (self.holders_ended || now >= self.grace_until);
-                none || (helpers && now >= self.peers_heard + ABANDON)
+                none || (helpers && now >= self.peers_heard + LAST_RESORT)
             }
         }
     }
@@ -361,7 +349,7 @@ impl Plan {
     /// How long peers may bring nothing before the mirror steps in.
     fn patience(&self) -> Duration {
         let quickest = self.peers.iter().filter(|peer| !peer.gone).map(Peer::late_after).min();
-        if self.mirror_use == MirrorUse::Last { ABANDON } else { quickest.unwrap_or(LATE.0) }
+        if self.mirror_use == MirrorUse::Last { LAST_RESORT } else { quickest.unwrap_or(LATE.0) }
     }
 
     /// The mirror's run ends before what is held or expected from peers, and is short while peers may take the rest.
@@ -393,7 +381,10 @@ impl Plan {
     }
 
     fn ask_piece(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        let in_flight: usize = self.peers.iter().map(|peer| peer.asked.len()).sum();
+        // What is late does not count: peers that trickle must not use up the window of those that send.
+        let late = |peer: &Peer, since: Instant| now >= since + peer.late_after();
+        let waiting = |peer: &Peer| peer.asked.iter().filter(|(_, since)| !late(peer, *since)).count();
+        let in_flight: usize = self.peers.iter().map(waiting).sum();
         if !ledger.has_claim() || in_flight >= IN_FLIGHT {
             return None;
         }

@@ -155,8 +155,6 @@ impl<'a> Flight<'a> {
                 self.ask(source, Some(piece), peer::Ask::Piece { file: self.expected, index: piece });
             }
             Wish::AskChain { source } => self.ask_chain(source),
-            // Its answer, should it still come, is judged like any other.
-            Wish::Abandon { .. } => {}
             Wish::Stream { from, until } => self.open_stream(from, until),
             Wish::Halt => self.stream = None,
             Wish::Exhausted { piece } => self.ledger.handle_exhausted(piece),
