@@ -18,6 +18,8 @@ use super::ledger::{Ledger, SourceId};
 pub const MAX_PEERS: usize = 32;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
+/// Peers of unknown rate that are tried at a time.
+const TRIALS: usize = 4;
 /// Pieces ahead of the front that peers serve in order when no mirror does.
 const WINDOW: usize = 8;
 /// Pieces that the mirror is asked for at a time while peers help.
@@ -85,6 +87,14 @@ pub enum Wish {
     GiveUp,
 }
 
+/// Whether a peer was asked for its piece chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    Unasked,
+    Asked(Instant),
+    Answered,
+}
+
 #[derive(Debug)]
 struct Peer {
     rate: Option<f64>,
@@ -93,7 +103,7 @@ struct Peer {
     strikes: u32,
     gone: bool,
     busy_until: Option<Instant>,
-    chain_asked: Option<Instant>,
+    chain: Chain,
     /// Its pieces fitted no claim once before; the next time it is out.
     second_chance: bool,
 }
@@ -195,7 +205,7 @@ impl Plan {
             strikes: 0,
             gone: false,
             busy_until: None,
-            chain_asked: None,
+            chain: Chain::Unasked,
             second_chance: false,
         });
         Some(SourceId(self.peers.len() as u32))
@@ -227,7 +237,7 @@ impl Plan {
         let peer = self.peer(source);
         match piece {
             Some(piece) => peer.asked.retain(|(asked, _)| *asked != piece),
-            None => peer.chain_asked = None,
+            None => peer.chain = Chain::Unasked,
         }
         peer.strikes += 1;
         if peer.strikes >= STRIKES {
@@ -239,8 +249,19 @@ impl Plan {
     }
 
     /// A peer's chain came.
-    pub fn handle_chain(&mut self, now: Instant) {
+    pub fn handle_chain(&mut self, source: SourceId, now: Instant) {
         self.peers_heard = now;
+        self.peer(source).chain = Chain::Answered;
+    }
+
+    /// A chain is claimed that nobody claimed before: what fitted nothing may be asked for again.
+    pub fn handle_new_claim(&mut self) {
+        self.peers.iter_mut().for_each(|peer| peer.unfit.clear());
+    }
+
+    /// A peer is asked for its chain although the plan did not wish it.
+    pub fn handle_chain_asked(&mut self, source: SourceId, now: Instant) {
+        self.peer(source).chain = Chain::Asked(now);
     }
 
     /// A peer has not the file, or lied: it is of no more use here.
@@ -370,13 +391,13 @@ impl Plan {
     }
 
     fn ask_chain(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        if ledger.has_claim() || self.peers.iter().any(|peer| peer.chain_asked.is_some_and(|at| now < at + UNMEASURED))
-        {
+        let pending = |peer: &Peer| matches!(peer.chain, Chain::Asked(at) if now < at + UNMEASURED);
+        if ledger.has_claim() || self.peers.iter().any(pending) {
             return None;
         }
-        let candidate = |(_, peer): &(SourceId, &Peer)| peer.is_usable(now) && peer.chain_asked.is_none();
+        let candidate = |(_, peer): &(SourceId, &Peer)| peer.is_usable(now) && peer.chain == Chain::Unasked;
         let (source, _) = self.sources().filter(candidate).min_by_key(|(_, peer)| peer.finish())?;
-        self.peer(source).chain_asked = Some(now);
+        self.peer(source).chain = Chain::Asked(now);
         Some(Wish::AskChain { source })
     }
 
@@ -388,14 +409,19 @@ impl Plan {
         if !ledger.has_claim() || in_flight >= IN_FLIGHT {
             return None;
         }
-        let mut free: Vec<_> = self
-            .sources()
-            .filter(|(_, peer)| peer.is_usable(now) && peer.asked.len() < peer.depth())
-            .map(|(source, peer)| (peer.finish(), source))
+        let usable = || self.sources().filter(|(_, peer)| peer.is_usable(now));
+        let fair = (IN_FLIGHT / usable().count().max(1)).max(2);
+        // An idle peer of unknown rate is tried before a known one gets more, but only a few at a time.
+        let tried = usable().filter(|(_, peer)| peer.rate.is_none() && !peer.asked.is_empty()).count();
+        let is_tried_next = |peer: &Peer| peer.rate.is_none() && peer.asked.is_empty() && tried < TRIALS;
+        let mut free: Vec<_> = usable()
+            .filter(|(_, peer)| peer.asked.len() < peer.depth().min(fair))
+            .map(|(source, peer)| (!is_tried_next(peer), peer.finish(), source))
             .collect();
         free.sort();
-        let (source, piece) =
-            free.into_iter().find_map(|(_, source)| self.choose(ledger, source, now).map(|piece| (source, piece)))?;
+        let (source, piece) = free
+            .into_iter()
+            .find_map(|(_, _, source)| self.choose(ledger, source, now).map(|piece| (source, piece)))?;
         self.peer(source).asked.push((piece, now));
         Some(Wish::AskPiece { source, piece })
     }
@@ -457,7 +483,7 @@ impl Plan {
             }
             return Some(Wish::Exhausted { piece });
         }
-        let mute = live().all(|peer| !ledger.has_claim() && peer.chain_asked.is_some_and(|at| now >= at + UNMEASURED));
+        let mute = live().all(|peer| !ledger.has_claim() && peer.chain == Chain::Answered);
         (self.holders_ended && !self.mirror.usable && mute).then_some(Wish::GiveUp)
     }
 }

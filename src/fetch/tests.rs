@@ -308,12 +308,19 @@ impl<'a> Simulation<'a> {
                 }
             }
             Event::SearchEnds => self.plan.handle_holders_ended(),
-            Event::Fails(source, piece) => self.plan.handle_failed(source, piece, None, now),
+            Event::Fails(source, piece) => {
+                if piece.is_none() {
+                    self.chains_asked.remove(&source);
+                }
+                self.plan.handle_failed(source, piece, None, now);
+            }
             Event::Missing(source) => self.plan.handle_gone(source),
             Event::Chain(source) => {
-                self.plan.handle_chain(now);
+                self.plan.handle_chain(source, now);
                 let chain = self.file.chain_of(self.manner(source));
-                self.ledger.handle_claim(chain, Some(source));
+                if self.ledger.handle_claim(chain, Some(source)) {
+                    self.plan.handle_new_claim();
+                }
             }
             Event::Piece(source, piece) => self.piece(source, piece),
             Event::Bytes(answer, len) => self.bytes(answer, len),
@@ -337,6 +344,7 @@ impl<'a> Simulation<'a> {
         let digest = self.file.chain_of(self.manner(source)).digest();
         let several = self.file.expected.pieces() > 1;
         if several && !self.ledger.vouch(digest, source) && self.chains_asked.insert(source) {
+            self.plan.handle_chain_asked(source, self.now);
             self.ask(source, None);
         }
         match self.ledger.handle_piece(piece, source, &bytes) {
@@ -409,8 +417,12 @@ impl<'a> Simulation<'a> {
         }
         if self.ledger.is_hopeless() {
             self.run = None;
-            self.plan.handle_mirror_failed(true, self.now);
-            self.ledger.reset();
+            self.plan.handle_mirror_done();
+            let senders = self.ledger.reset();
+            if senders.iter().all(|source| *source == MIRROR) {
+                self.plan.handle_mirror_failed(true, self.now);
+            }
+            senders.into_iter().filter(|source| *source != MIRROR).for_each(|source| self.plan.handle_gone(source));
         }
     }
 }

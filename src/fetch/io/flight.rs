@@ -174,6 +174,7 @@ impl<'a> Flight<'a> {
 
     fn ask_chain(&mut self, source: SourceId) {
         if self.chains_asked.insert(source) {
+            self.plan.handle_chain_asked(source, Instant::now());
             self.ask(source, None, peer::Ask::Chain { file: self.expected });
         }
     }
@@ -194,7 +195,7 @@ impl<'a> Flight<'a> {
 
     fn handle_holder(&mut self, holder: Holder) {
         match holder {
-            Holder::Chain(chain) => self.ledger.handle_claim(chain, None),
+            Holder::Chain(chain) => self.claim(chain, None),
             Holder::Peer(address) => {
                 if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
                     let rate = self.shared.pool.rate(address);
@@ -220,18 +221,31 @@ impl<'a> Flight<'a> {
                 self.handle_piece(source, piece, &bytes, now)?;
             }
             (Ok(Answer::Body { bytes, .. }), None) => {
-                self.plan.handle_chain(now);
+                self.plan.handle_chain(source, now);
                 match PieceChain::decode(&self.expected, &bytes) {
-                    Ok(chain) => self.ledger.handle_claim(chain, Some(source)),
+                    Ok(chain) => self.claim(chain, Some(source)),
                     Err(_) => self.plan.handle_gone(source),
                 }
             }
             (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
-            (Ok(Answer::Busy(pause)), piece) => self.plan.handle_failed(source, piece, Some(pause), now),
             (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
-            (Err(_), piece) => self.plan.handle_failed(source, piece, None, now),
+            (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
+            (Err(_), piece) => self.fail(source, piece, None, now),
         }
         Ok(())
+    }
+
+    fn claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) {
+        if self.ledger.handle_claim(chain, supplier) {
+            self.plan.handle_new_claim();
+        }
+    }
+
+    fn fail(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
+        if piece.is_none() {
+            self.chains_asked.remove(&source);
+        }
+        self.plan.handle_failed(source, piece, pause, now);
     }
 
     fn handle_piece(&mut self, source: SourceId, piece: usize, bytes: &[u8], now: Instant) -> Result<(), Failure> {
@@ -370,9 +384,14 @@ impl<'a> Flight<'a> {
         if self.ledger.is_hopeless() {
             self.stop_stream();
             self.mismatched = true;
-            self.plan.handle_mirror_failed(true, now);
-            self.ledger.reset();
             self.taint(0);
+            // Without a claim nobody can say which piece is false. Peers that took part are left out; a mirror that was
+            // alone is.
+            let senders = self.ledger.reset();
+            if senders.iter().all(|source| *source == MIRROR) {
+                self.plan.handle_mirror_failed(true, now);
+            }
+            senders.into_iter().filter(|source| *source != MIRROR).for_each(|source| self.plan.handle_gone(source));
         }
         Ok(())
     }
