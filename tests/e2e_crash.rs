@@ -6,6 +6,7 @@ use crate::harness::{
     PIECE,
     apt::have_apt,
     archive::Archive,
+    daemon::{product, run_to_end},
     eventually,
     huddle::{Host, Huddle},
     liar::{Liar, Tale},
@@ -120,10 +121,10 @@ fn apts_partial_file_is_continued_after_a_restart_when_nothing_was_wrong() {
 fn a_second_daemon_on_the_same_store_is_refused_in_one_line() {
     let mirror = Mirror::start(Archive::shared().root());
     let host = Host::start("store", &mirror, &Config::default());
-    let mut command = crate::harness::daemon::product();
+    let mut command = product();
     command.arg("run").arg("--config").arg(host.machine.dir().join("apt-huddle.toml"));
-    let output = command.output().expect("the binary was built");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let output = run_to_end(command);
+    let said = output.stderr;
     assert!(!output.status.success() && said.trim().lines().count() == 1, "{said}");
     assert!(said.contains(&host.machine.store().display().to_string()), "{said}");
     assert_eq!(host.daemon.status().bytes_from_peers(), 0, "the first one lives");
