@@ -1,1 +1,473 @@
 //! What is written, and what it means.
+//!
+//! A TOML file, every key optional, with one variable `APT_HUDDLE_<SECTION>_<KEY>` for each key that goes before it.
+//! Nothing is started on a key or value that is not understood: the error names the place and what was expected there.
+#![expect(clippy::disallowed_methods, reason = "the door to the configuration file")]
+
+use std::{
+    env, fmt, fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+use crate::{archive, dht, fetch};
+
+/// Prefix of the variables that stand for keys.
+const ENV_PREFIX: &str = "APT_HUDDLE_";
+
+/// Every key that a person can write, and what is expected there.
+const KEYS: &[Key] = &[
+    Key::list("proxy", "listen", r#"addresses with a port, like ["127.0.0.1:9977"]"#),
+    Key::list("proxy", "allow", r#"networks in CIDR form, like ["192.168.1.0/24"]"#),
+    Key::list("proxy", "origins", r#"hosts, like ["mirror.example.org", "10.0.0.5:8080"]"#),
+    Key::list("peer", "listen", r#"addresses with a port, like ["[::]:9978"]"#),
+    Key::one("peer", "upload_limit", r#"a rate, like "500kB/s", or "unlimited""#),
+    Key::one("peer", "share", r#""all", "take" or "off""#),
+    Key::one("fetch", "mirror", r#""first", "sparing" or "last""#),
+    Key::list("privacy", "hosts", r#"hosts, like ["mirror.example.org"]"#),
+    Key::list("privacy", "public", r#"hosts, like ["10.0.0.5:8080"]"#),
+    Key::one("dht", "network", r#""public", "private" or "off""#),
+    Key::list("dht", "bootstrap", r#"nodes, like ["host:port"]"#),
+    Key::one("dht", "secret", "a text"),
+    Key::one("dht", "rendezvous", "true or false"),
+    Key::one("store", "path", r#"a directory, like "/var/lib/apt-huddle""#),
+    Key::one("store", "quota", r#"a size, like "20GB""#),
+    Key::one("store", "min_free", r#"a size, like "1GB""#),
+    Key::one("archive", "apt_dir", r#"a directory as a string, like "/etc/apt""#),
+    Key::list("archive", "keyrings", r#"files, like ["/usr/share/keyrings/example.gpg"]"#),
+];
+
+struct Key {
+    section: &'static str,
+    name: &'static str,
+    is_list: bool,
+    expected: &'static str,
+}
+
+impl Key {
+    const fn list(section: &'static str, name: &'static str, expected: &'static str) -> Self {
+        Self { section, name, is_list: true, expected }
+    }
+
+    const fn one(section: &'static str, name: &'static str, expected: &'static str) -> Self {
+        Self { section, name, is_list: false, expected }
+    }
+
+    fn find(section: &str, name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.section == section && key.name == name)
+    }
+}
+
+/// The whole configuration; every default is the one that `etc/apt-huddle.toml` documents.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// apt's side.
+    pub proxy: Proxy,
+    /// The peers' side.
+    pub peer: Peer,
+    /// How files are brought.
+    pub fetch: fetch::Config,
+    /// What is never shared.
+    pub privacy: Privacy,
+    /// How peers are found.
+    pub dht: dht::Config,
+    /// What is kept.
+    pub store: Store,
+    /// What is trusted.
+    pub archive: Archive,
+}
+
+/// Section `[proxy]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proxy {
+    /// Where apt is served. Other addresses than loopback need `allow`.
+    pub listen: Vec<SocketAddr>,
+    /// Networks of further clients.
+    pub allow: Vec<IpNet>,
+    /// Origins, `host` or `host:port`, that may be asked although their address is not public and apt's sources do not name them.
+    pub origins: Vec<String>,
+}
+
+impl Default for Proxy {
+    fn default() -> Self {
+        Self { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9977))], allow: Vec::new(), origins: Vec::new() }
+    }
+}
+
+/// Section `[peer]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Peer {
+    /// Where peers are served, TCP, and the DHT is spoken, UDP.
+    pub listen: Vec<SocketAddr>,
+    /// Bytes a second given to all peers together.
+    pub upload_limit: Rate,
+    /// What is given and asked for.
+    pub share: Share,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { listen: vec![SocketAddr::from(([0u16; 8], 9978))], upload_limit: Rate(Some(500_000)), share: Share::All }
+    }
+}
+
+/// `[peer] share`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// Asks peers and gives to them.
+    #[default]
+    All,
+    /// Asks peers, gives and announces nothing.
+    Take,
+    /// No socket for peers, no lookup.
+    Off,
+}
+
+/// Section `[privacy]`.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Privacy {
+    /// Origins that are never shared.
+    pub hosts: Vec<String>,
+    /// Origins on loopback or in private ranges that may be shared all the same.
+    pub public: Vec<String>,
+}
+
+impl From<Privacy> for archive::Privacy {
+    fn from(Privacy { hosts, public }: Privacy) -> Self {
+        Self { hosts, public }
+    }
+}
+
+/// Section `[store]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// The store's directory.
+    pub path: PathBuf,
+    /// Bytes that it may take.
+    pub quota: Size,
+    /// Bytes of the disk that stay free.
+    pub min_free: Size,
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self { path: data_home().join("apt-huddle"), quota: Size(20_000_000_000), min_free: Size(1_000_000_000) }
+    }
+}
+
+/// The user's data directory (XDG Base Directory Specification).
+fn data_home() -> PathBuf {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    absolute("XDG_DATA_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/share")))
+        .unwrap_or_else(|| PathBuf::from("/var/lib"))
+}
+
+/// Section `[archive]`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Archive {
+    /// apt's configuration: its sources and keyrings.
+    pub apt_dir: PathBuf,
+    /// Further keyrings, trusted for every source that names none of its own.
+    pub keyrings: Vec<PathBuf>,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self { apt_dir: PathBuf::from("/etc/apt"), keyrings: Vec::new() }
+    }
+}
+
+/// A number of bytes, written like `20GB`, `512MiB` or `1000`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Size(pub u64);
+
+/// Bytes a second, written like `500kB/s`; `unlimited` is `None`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rate(pub Option<u64>);
+
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "a text like \"20GB\" or a number of bytes")]
+enum Written {
+    Number(u64),
+    Text(String),
+}
+
+impl TryFrom<Written> for Size {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        match written {
+            Written::Number(bytes) => Ok(Self(bytes)),
+            Written::Text(text) => parse_bytes(&text).map(Self).ok_or_else(|| format!("{text:?} is no size")),
+        }
+    }
+}
+
+impl TryFrom<Written> for Rate {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let text = match written {
+            Written::Number(bytes) => return Ok(Self(Some(bytes))),
+            Written::Text(text) => text,
+        };
+        let bytes = text.trim().strip_suffix("/s").and_then(parse_bytes);
+        match (text.trim(), bytes) {
+            ("unlimited", _) => Ok(Self(None)),
+            (_, Some(bytes)) if bytes > 0 => Ok(Self(Some(bytes))),
+            _ => Err(format!("{text:?} is no rate")),
+        }
+    }
+}
+
+/// Reads a count of bytes with a unit of powers of 1000 (kB, MB, GB, TB) or of 1024 (KiB, MiB, GiB, TiB).
+fn parse_bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = (text[..split].parse::<f64>().ok()?, text[split..].trim());
+    let factor: f64 = match unit {
+        "" | "B" => 1.0,
+        "kB" | "KB" => 1e3,
+        "MB" => 1e6,
+        "GB" => 1e9,
+        "TB" => 1e12,
+        "KiB" => 1024.0,
+        "MiB" => 1024f64.powi(2),
+        "GiB" => 1024f64.powi(3),
+        "TiB" => 1024f64.powi(4),
+        _ => return None,
+    };
+    let bytes = number * factor;
+    (bytes < 1e18).then_some(bytes as u64)
+}
+
+/// A configuration that cannot be used.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The file, with its line, or the variable.
+    place: String,
+    /// What is wrong and what was expected.
+    problem: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// Reads the file, if one is given, and the variables.
+    pub fn load(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let (text, name) = match file {
+            Some(path) => (read(path)?, path.display().to_string()),
+            None => (String::new(), "built-in defaults".to_owned()),
+        };
+        let config = Self::read(&text, &name, variables)?;
+        config.check(&name)?;
+        Ok(config)
+    }
+
+    fn read(
+        text: &str,
+        name: &str,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let problem = |error: toml::de::Error| describe(&error, text, name);
+        let _strict: Self = toml::from_str(text).map_err(problem)?;
+        let mut table: toml::Table = toml::from_str(text).map_err(problem)?;
+        for (variable, value) in variables {
+            let Some((section, name)) = key_of(&variable) else { continue };
+            let key = Key::find(&section, &name);
+            let value = value_of(&value, key.is_some_and(|key| key.is_list));
+            let alone = toml::Table::from_iter([(name.clone(), value.clone())]);
+            let alone = toml::Table::from_iter([(section.clone(), alone.into())]);
+            alone.try_into::<Self>().map_err(|error| {
+                let expected = key.map_or(String::new(), |key| format!(": expected {}", key.expected));
+                ConfigError { place: variable, problem: in_one_line(error.message()) + &expected }
+            })?;
+            let entry = table.entry(section).or_insert_with(|| toml::Table::new().into());
+            if let Some(section) = entry.as_table_mut() {
+                section.insert(name, value);
+            }
+        }
+        table.try_into().map_err(|error: toml::de::Error| ConfigError {
+            place: name.to_owned(),
+            problem: in_one_line(error.message()),
+        })
+    }
+
+    /// What no single key can know.
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        let fail = |problem: String| Err(ConfigError { place: name.to_owned(), problem });
+        if self.proxy.listen.is_empty() {
+            return fail("listen in section [proxy] is empty: expected an address like \"127.0.0.1:9977\"".into());
+        }
+        if let Some(open) = self.proxy.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
+            && self.proxy.allow.is_empty()
+        {
+            return fail(format!(
+                "listen in section [proxy] has {open}, which others can reach: expected their networks in CIDR form in \
+                 allow, like allow = [\"192.168.1.0/24\"]"
+            ));
+        }
+        if self.peer.listen.is_empty() && self.peer.share != Share::Off {
+            return fail("listen in section [peer] is empty: expected an address, or share = \"off\"".into());
+        }
+        if let Err(bad) = self.dht.check() {
+            return fail(format!("section [dht]: {bad}"));
+        }
+        if let Some(missing) = self.archive.keyrings.iter().find(|path| !path.is_file()) {
+            return fail(format!("keyrings in section [archive]: no file at {}: expected keyrings", missing.display()));
+        }
+        if !self.archive.apt_dir.is_dir() && self.archive.apt_dir != Archive::default().apt_dir {
+            let missing = self.archive.apt_dir.display();
+            return fail(format!(
+                "apt_dir in section [archive]: no directory at {missing}: expected apt's configuration"
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    fs::read_to_string(path).map_err(|error| {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => "no such file: expected a configuration file".to_owned(),
+            io::ErrorKind::InvalidData => "not a text file: expected TOML in UTF-8".to_owned(),
+            _ => format!("cannot be read: {error}"),
+        };
+        ConfigError { place: path.display().to_string(), problem }
+    })
+}
+
+/// `APT_HUDDLE_STORE_MIN_FREE` is `min_free` in `[store]`; variables without a key are something else's.
+fn key_of(variable: &str) -> Option<(String, String)> {
+    let (section, key) = variable.strip_prefix(ENV_PREFIX)?.split_once('_')?;
+    Some((section.to_ascii_lowercase(), key.to_ascii_lowercase()))
+}
+
+/// A variable holds a TOML value, or a bare text; a list may be written with commas alone.
+fn value_of(text: &str, is_list: bool) -> toml::Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}"));
+    match parsed.ok().and_then(|mut table| table.remove("value")) {
+        Some(value) if !is_list || value.is_array() => value,
+        _ if is_list => {
+            let items = text.split(',').map(|item| item.trim().trim_matches('"')).filter(|item| !item.is_empty());
+            toml::Value::Array(items.map(Into::into).collect())
+        }
+        _ => text.into(),
+    }
+}
+
+/// Where in the file an error is, which key it is about, and what was expected there.
+fn describe(error: &toml::de::Error, text: &str, name: &str) -> ConfigError {
+    let message = in_one_line(error.message());
+    let Some(before) = error.span().and_then(|span| text.get(..span.start)) else {
+        return ConfigError { place: name.to_owned(), problem: message };
+    };
+    let line = before.matches('\n').count();
+    let lines: Vec<_> = text.lines().take(line + 1).collect();
+    let section = lines.iter().rev().find_map(|line| line.trim().strip_prefix('[')?.split_once(']'));
+    let key = lines.iter().rev().find_map(|line| Some(line.split_once('=')?.0.trim()));
+    let known = section.zip(key).and_then(|((section, _), key)| Key::find(section, key));
+    let problem = match known {
+        Some(Key { name, expected, .. }) => format!("{name}: {message}: expected {expected}"),
+        None => message,
+    };
+    ConfigError { place: format!("{name}:{}", line + 1), problem }
+}
+
+fn in_one_line(message: &str) -> String {
+    message.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let config = Config::read(text, "test.toml", variables).map_err(|error| error.to_string())?;
+        config.check("test.toml").map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
+    #[test]
+    fn an_empty_file_means_the_defaults() {
+        let config = load("", &[]).expect("nothing to object to");
+        assert_eq!(config.proxy.listen, ["127.0.0.1:9977".parse().expect("an address")]);
+        assert_eq!(config.peer.upload_limit, Rate(Some(500_000)));
+        assert_eq!(config.store.quota, Size(20_000_000_000));
+    }
+
+    #[test]
+    fn a_variable_goes_before_the_file() {
+        let variables = [
+            ("APT_HUDDLE_STORE_MIN_FREE", "2GB"),
+            ("APT_HUDDLE_PROXY_LISTEN", r#"["127.0.0.1:1"]"#),
+            ("APT_HUDDLE_DHT_NETWORK", "off"),
+            ("APT_HUDDLE_LOG", "debug"),
+            ("PATH", "/bin"),
+        ];
+        let config = load("[store]\nmin_free = \"1GB\"\nquota = 5\n", &variables).expect("all good");
+        assert_eq!((config.store.min_free, config.store.quota), (Size(2_000_000_000), Size(5)));
+        assert_eq!(config.proxy.listen[0].port(), 1);
+        assert_eq!(config.dht.network, dht::Network::Off);
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_with_its_place_and_what_was_expected() {
+        let cases = [
+            ("[proxy]\nlisen = []", "test.toml:2", "listen"),
+            ("[prox]\n", "test.toml:1", "proxy"),
+            ("[store]\nquota = \"lots\"", "test.toml:2", "20GB"),
+            ("[peer]\nupload_limit = \"5\"", "test.toml:2", "500kB/s"),
+            ("[peer]\nupload_limit = true", "test.toml:2", "upload_limit"),
+            ("[fetch]\nmirror = \"never\"", "test.toml:2", "sparing"),
+            ("[proxy]\nlisten = [\"localhost\"]", "test.toml:2", "listen"),
+            ("[proxy]\nlisten = [\"0.0.0.0:9977\"]", "test.toml", "allow"),
+            ("[proxy]\nlisten = []", "test.toml", "127.0.0.1:9977"),
+            ("nonsense", "test.toml:1", "="),
+        ];
+        for (text, place, expected) in cases {
+            let error = load(text, &[]).expect_err(text);
+            assert!(error.starts_with(place) && error.contains(expected) && !error.contains('\n'), "{text}: {error}");
+        }
+        let error = load("", &[("APT_HUDDLE_PROXY_PORT", "1")]).expect_err("no such key");
+        assert!(error.starts_with("APT_HUDDLE_PROXY_PORT: ") && error.contains("listen"), "{error}");
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let error = Config::load(Some(Path::new("/nonexistent/x.toml")), []).expect_err("no such file").to_string();
+        assert!(error.starts_with("/nonexistent/x.toml: no such file"), "{error}");
+    }
+
+    #[test]
+    fn sizes_have_units_of_both_kinds() {
+        assert_eq!(parse_bytes("1.5 GiB"), Some(3 << 29));
+        assert_eq!(parse_bytes("20GB"), Some(20_000_000_000));
+        for bad in ["", "GB", "-1GB", "1XB", "1e99", "9999999999TB"] {
+            assert_eq!(parse_bytes(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,1 +1,255 @@
 //! The composition root: builds every station, starts it, and stops it in order.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    reason = "the door of the process: tasks, time, sockets, the terminal"
+)]
+
+use std::{
+    fmt::Write as _,
+    io::{self, Write as _},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use actix_server::ServerHandle;
+use anyhow::{Context, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    task::JoinSet,
+    time::timeout,
+};
+
+use crate::{
+    announce::Announcer,
+    archive,
+    config::{Config, Share},
+    dht::{Dht, Network},
+    fetch::Fetcher,
+    flow::{Flow, Rules, Stations, apt::Apt},
+    mirror::{Mirror, guard::Origins},
+    peer::Pool,
+    proxy::Door,
+    status::Window,
+    store::{self, Store},
+    upload,
+};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+/// How long stations may take to stop.
+const STOP: Duration = Duration::from_secs(15);
+
+/// Runs the daemon until it is told to stop.
+pub async fn run(config: Config) -> Result<()> {
+    let listeners: Vec<_> = config.proxy.listen.iter().map(|at| listen(*at, "proxy")).collect::<Result<_>>()?;
+    let shares = config.peer.share != Share::Off && config.dht.network != Network::Off;
+    let peer_listeners: Vec<_> = match shares {
+        true => config.peer.listen.iter().map(|at| listen(*at, "peer")).collect::<Result<_>>()?,
+        false => Vec::new(),
+    };
+    let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
+    daemon.open_public_port(peer_listeners)?;
+    daemon.open_door(listeners)?;
+    daemon.greet()?;
+    wait_for_signal().await?;
+    daemon.stop().await;
+    Ok(())
+}
+
+/// Everything that runs.
+struct Daemon {
+    config: Config,
+    store: Store,
+    pool: Pool,
+    fetcher: Fetcher,
+    flow: Flow,
+    dht: Option<Dht>,
+    upload: Option<upload::Meter>,
+    listen: Vec<SocketAddr>,
+    peer_listen: Vec<SocketAddr>,
+    servers: Vec<ServerHandle>,
+    tasks: JoinSet<()>,
+}
+
+impl Daemon {
+    async fn build(config: Config, listeners: &[TcpListener], peer_listeners: &[TcpListener]) -> Result<Self> {
+        let listen = addresses(listeners)?;
+        let peer_listen = addresses(peer_listeners)?;
+        let privacy: archive::Privacy = config.privacy.clone().into();
+        let store = open_store(&config, privacy.clone()).await?;
+        let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
+        let pool = Pool::new(bind);
+        let mirror = Mirror::new()?;
+        let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
+        let dht = match peer_listen.as_slice() {
+            [] => None,
+            addresses => {
+                let state = config.store.path.join("dht.state");
+                let seed = rand::random();
+                Some(Dht::start(&config.dht, addresses, state, seed).await.context("the DHT")?)
+            }
+        };
+        let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
+        let rules = Rules { origins: Origins(config.proxy.origins.clone()), privacy, apt };
+        let stations = Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror };
+        let flow = Flow::new(stations, rules);
+        Ok(Self {
+            config,
+            store,
+            pool,
+            fetcher,
+            flow,
+            dht,
+            upload: None,
+            listen,
+            peer_listen,
+            servers: Vec::new(),
+            tasks: JoinSet::new(),
+        })
+    }
+
+    /// Gives to peers and tells of it, unless the administrator only takes.
+    fn open_public_port(&mut self, listeners: Vec<TcpListener>) -> Result<()> {
+        let (Some(dht), Share::All, Some(port)) =
+            (&self.dht, self.config.peer.share, self.peer_listen.first().map(SocketAddr::port))
+        else {
+            return Ok(());
+        };
+        let config = upload::Config { upload_limit: self.config.peer.upload_limit.0, ..upload::Config::default() };
+        let (handle, server, meter) =
+            upload::start(listeners, &config, self.store.clone()).context("the peers' port")?;
+        self.servers.push(handle);
+        self.upload = Some(meter);
+        self.tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "the peers' port closed");
+            }
+        });
+        self.tasks.spawn(Announcer::new(dht.clone(), self.store.clone(), port).run());
+        Ok(())
+    }
+
+    fn open_door(&mut self, listeners: Vec<TcpListener>) -> Result<()> {
+        let window = Window {
+            flow: self.flow.clone(),
+            fetcher: self.fetcher.clone(),
+            pool: self.pool.clone(),
+            dht: self.dht.clone(),
+            store: self.store.clone(),
+            upload: self.upload.clone(),
+            listen: self.listen.clone(),
+            peer_listen: self.peer_listen.clone(),
+            started: Instant::now(),
+        };
+        let door = Door { flow: self.flow.clone(), store: self.store.clone(), allow: self.config.proxy.allow.clone() };
+        let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
+        self.servers.push(server.handle());
+        self.tasks.spawn(async move {
+            if let Err(error) = server.await {
+                tracing::error!(%error, "apt's door closed");
+            }
+        });
+        Ok(())
+    }
+
+    /// Says what listens where, and how to go on.
+    fn greet(&self) -> Result<()> {
+        let proxy = self.listen.first().context("the configuration has an address")?;
+        let mut text = format!("apt-huddle is ready: http://{proxy}/ is its status page and apt's proxy.\n\n");
+        writeln!(text, "Point apt at it in one of two ways:")?;
+        writeln!(text, "  apt-get -o Acquire::http::Proxy=http://{proxy} update")?;
+        writeln!(text, "  deb http://{proxy}/mirror.example.org/debian bookworm main      in sources.list\n")?;
+        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match (self.peer_listen.as_slice(), self.config.peer.share) {
+            ([], _) => writeln!(text, "peers: off")?,
+            (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", list(addresses))?,
+            (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", list(addresses))?,
+        }
+        if self.config.dht.rendezvous && self.dht.is_some() && self.config.dht.bootstrap.is_empty() {
+            writeln!(
+                text,
+                "No bootstrap node is configured, and rendezvous does nothing in this version: peers must find this one."
+            )?;
+        }
+        writeln!(text, "store: {}", self.config.store.path.display())?;
+        print!("{text}");
+        Ok(io::stdout().flush()?)
+    }
+
+    /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
+    async fn stop(mut self) {
+        tracing::info!("stopping");
+        for server in self.servers.drain(..).rev() {
+            let _late = timeout(STOP, server.stop(true)).await;
+        }
+        self.tasks.shutdown().await;
+        if let Some(dht) = &self.dht {
+            let _late = timeout(STOP, dht.shutdown()).await;
+        }
+    }
+}
+
+async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store> {
+    let config = store::Config {
+        path: config.store.path.clone(),
+        quota: config.store.quota.0,
+        min_free: config.store.min_free.0,
+    };
+    let opened =
+        tokio::task::spawn_blocking(move || Store::open(&config, move |repository| privacy.allows(repository)));
+    opened.await?.context("the store")
+}
+
+fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
+    Ok(listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?)
+}
+
+/// The names under which apt's sources may lead through this proxy.
+fn names_of(listen: &[SocketAddr]) -> Vec<String> {
+    let local = |address: &SocketAddr| [address.to_string(), format!("localhost:{}", address.port())];
+    listen.iter().flat_map(local).collect()
+}
+
+/// Opens a listening socket; `[::]` takes IPv4 too, or IPv4 alone where the host has no IPv6.
+fn listen(at: SocketAddr, section: &str) -> Result<TcpListener> {
+    let opened = match open_socket(at) {
+        Err(error) if at.is_ipv6() && at.ip().is_unspecified() && is_without_ipv6(&error) => {
+            open_socket((Ipv4Addr::UNSPECIFIED, at.port()).into())
+        }
+        other => other,
+    };
+    opened.with_context(|| match section {
+        "proxy" => format!("cannot listen on {at}: is another apt-huddle running? See listen in section [proxy]"),
+        _ => format!("cannot listen on {at}: is another apt-huddle running? See listen in section [{section}]"),
+    })
+}
+
+fn is_without_ipv6(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
+        || error.raw_os_error() == Some(97)
+}
+
+fn open_socket(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
+    if at.is_ipv6() {
+        socket.set_only_v6(!at.ip().is_unspecified())?;
+    }
+    // Connections of an earlier run that wait for their end must not keep a new one from its port.
+    socket.set_reuse_address(true)?;
+    socket.bind(&at.into())?;
+    socket.listen(BACKLOG)?;
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+async fn wait_for_signal() -> Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}

@@ -281,6 +281,16 @@ impl Stepper {
         Self { expected: *expected, index, from, words: from.words(), block: [0; BLOCK], taken: 0 }
     }
 
+    /// Which piece is hashed, counted from 0.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The state that the hashing began with.
+    pub fn from(&self) -> State {
+        self.from
+    }
+
     /// Bytes of the piece still to come.
     pub fn missing(&self) -> usize {
         (self.expected.piece_len(self.index) as u64).saturating_sub(self.taken) as usize

@@ -14,11 +14,11 @@
 //!   an index that one lists; [`hash::Verified`] only from bytes that were hashed. The store keeps only what is
 //!   `Verified`; strangers are asked for, and told of, only what is [`archive::Shareable`], which only a `Vouched` of a
 //!   public repository yields.
-//! - **Purity.** `archive`, `hash` and everything in `dht`, `peer` and `fetch` but their `mod.rs` and `io.rs` hold no
+//! - **Purity.** `archive`, `hash` and everything in `dht`, `peer` and `fetch` but their `mod.rs` and `io` hold no
 //!   socket, clock, file, lock or global. Clippy bans those everywhere, and each file that is a door says so.
 //! - **Direction.** Imports go strictly down:
-//!   `daemon -> everything; status -> each station's snapshot; proxy -> flow; flow, announce, upload -> stations;`
-//!   `fetch -> peer, mirror, store; dht, peer, mirror, store -> archive; archive -> hash`.
+//!   `daemon -> everything; status -> each station's snapshot; proxy -> flow; flow -> fetch, dht, mirror, store;`
+//!   `announce -> dht, store; upload -> store; fetch -> peer, mirror, store; dht, peer, mirror, store -> archive -> hash`.
 //!   A test reads the sources and holds every edge to its list.
 //! - **Bounds.** Every queue, list, packet and buffer that a stranger can fill has a limit beside it.
 

@@ -13,7 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("fetch", &["peer", "mirror", "store", "archive", "hash"]),
     ("upload", &["store", "archive", "hash"]),
     ("announce", &["dht", "store", "archive", "hash"]),
-    ("flow", &["archive", "dht", "fetch", "store", "hash"]),
+    ("flow", &["archive", "dht", "fetch", "mirror", "store", "hash"]),
     ("proxy", &["flow", "mirror", "store", "archive", "hash"]),
     ("status", &["proxy", "flow", "dht", "peer", "mirror", "fetch", "store", "upload", "announce", "archive", "hash"]),
     (
@@ -193,7 +193,7 @@ fn is_pure(file: &str) -> bool {
     let inside = file.split_once('/').map(|(_, inside)| inside);
     match station {
         "hash" | "archive" => true,
-        "dht" | "peer" | "fetch" => !matches!(inside, Some("mod.rs" | "io.rs")),
+        "dht" | "peer" | "fetch" => inside.is_some_and(|inside| inside != "mod.rs" && !inside.starts_with("io")),
         _ => false,
     }
 }

@@ -1,1 +1,126 @@
 //! Tell: who is told what we hold, and when.
+//!
+//! The store says what may be offered and what changed; the [`schedule`] says when each file is due; the DHT is told.
+//! Nothing is told before a node is known that could keep it, and what is gone is not told again.
+#![expect(clippy::disallowed_methods, reason = "the conductor's clock")]
+
+pub mod schedule;
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::{
+    sync::broadcast::{Receiver, error::RecvError},
+    time::{sleep, sleep_until},
+};
+
+use crate::{
+    dht::Dht,
+    hash::ContentHash,
+    store::{Change, Offer, Store},
+};
+
+use schedule::Schedule;
+
+/// Announcements under way at a time.
+const PARALLEL: usize = 8;
+/// How often an empty network is looked at again.
+const LONELY: Duration = Duration::from_millis(500);
+
+/// The task that announces.
+pub struct Announcer {
+    dht: Dht,
+    store: Store,
+    port: u16,
+    schedule: Schedule,
+    changes: Receiver<Change>,
+    scheduled: HashSet<ContentHash>,
+}
+
+/// What came of one announcement: how many nodes keep it, or that there is nothing to offer.
+type Told = (ContentHash, Option<usize>);
+
+impl Announcer {
+    /// Announces what the store offers, at the TCP port where peers are served.
+    pub fn new(dht: Dht, store: Store, port: u16) -> Self {
+        let changes = store.changes();
+        Self { dht, store, port, schedule: Schedule::new(rand::random()), changes, scheduled: HashSet::new() }
+    }
+
+    /// Runs until the store is gone.
+    pub async fn run(mut self) {
+        self.survey().await;
+        let mut telling: FuturesUnordered<BoxFuture<'static, Told>> = FuturesUnordered::new();
+        loop {
+            let lonely = self.dht.snapshot().nodes() == 0;
+            while !lonely
+                && telling.len() < PARALLEL
+                && let Some(hash) = self.schedule.poll(Instant::now())
+            {
+                telling.push(tell(self.dht.clone(), self.store.clone(), self.port, hash).boxed());
+            }
+            let wake = if lonely { Some(Instant::now() + LONELY) } else { self.schedule.next_wake() };
+            tokio::select! {
+                change = self.changes.recv() => match change {
+                    Ok(Change::Stored(hash)) => self.add(hash),
+                    Ok(Change::Gone(hash)) => self.remove(hash),
+                    Ok(Change::Learned) | Err(RecvError::Lagged(_)) => self.survey().await,
+                    Err(RecvError::Closed) => return,
+                },
+                Some((hash, stored)) = telling.next(), if !telling.is_empty() => match stored {
+                    Some(stored) => self.schedule.handle_announced(hash, stored, Instant::now()),
+                    None => self.remove(hash),
+                },
+                () = sleep_until(wake.unwrap_or_else(Instant::now).into()), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Compares what is scheduled with all that is offered.
+    async fn survey(&mut self) {
+        let store = self.store.clone();
+        let offered = tokio::task::spawn_blocking(move || store.offered()).await.expect("the store does not panic");
+        let offered: HashSet<_> = match offered {
+            Ok(offered) => offered.into_iter().collect(),
+            Err(error) => {
+                tracing::warn!(%error, "what is held cannot be listed; announcements go on as they were");
+                return sleep(LONELY).await;
+            }
+        };
+        for gone in self.scheduled.difference(&offered).copied().collect::<Vec<_>>() {
+            self.remove(gone);
+        }
+        offered.into_iter().for_each(|hash| self.add(hash));
+    }
+
+    fn add(&mut self, hash: ContentHash) {
+        if self.scheduled.insert(hash) {
+            self.schedule.handle_held(hash, Instant::now());
+        }
+    }
+
+    fn remove(&mut self, hash: ContentHash) {
+        if self.scheduled.remove(&hash) {
+            self.schedule.handle_gone(hash);
+        }
+    }
+}
+
+async fn tell(dht: Dht, store: Store, port: u16, hash: ContentHash) -> Told {
+    let offer = tokio::task::spawn_blocking(move || store.offer(hash)).await.expect("the store does not panic");
+    match offer {
+        Ok(Some(Offer { file, blob })) => {
+            let stored = dht.announce(file, &blob.chain, port).await;
+            tracing::debug!(%hash, stored, "announced");
+            (hash, Some(stored))
+        }
+        Ok(None) => (hash, None),
+        Err(error) => {
+            tracing::warn!(%hash, %error, "not announced");
+            (hash, Some(0))
+        }
+    }
+}

@@ -3,11 +3,36 @@
 //! Pure: bytes in, [`Vouched`] out.
 //!
 //! ```text
-//!  keyring + InRelease --verify--> Release --members--> Vouched (an index) --its bytes, hashed--> entries: Vouched (a file)
+//!  sources + keyrings -> Trust
+//!  Trust + InRelease --verify--> Release --members--> Vouched (an index) --its bytes, hashed--> entries: Vouched (a file)
 //! ```
 
+mod clearsign;
+mod compression;
+mod date;
+pub mod deb822;
+mod keyring;
 mod location;
+mod packages;
+pub mod path;
+mod release;
+mod repository;
+mod scope;
+mod signature;
+mod sources;
+#[cfg(test)]
+mod testing;
+mod trust;
 mod vouched;
 
-pub use location::{BadLocation, Location, Repository};
+pub use compression::{Compression, decompress};
+pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, MAX_KEYRING, Pick, Signers};
+pub use location::{BadLocation, Location};
+pub use packages::{Entries, Entry, IndexKind, MAX_UNPACKED, index_kind};
+pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
+pub use repository::{Repository, by_hash, is_release};
+pub use scope::{Scope, is_global};
+pub use signature::Signer;
+pub use sources::{BadSource, SignedBy, Signing, Source, SourceType, Sources};
+pub use trust::Trust;
 pub use vouched::{Privacy, Shareable, Vouched};

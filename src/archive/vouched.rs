@@ -77,11 +77,89 @@ pub struct Privacy {
 impl Privacy {
     /// Whether files from there may be shared, given whether its address is reachable from everywhere.
     pub fn shareable(&self, location: &Location, globally_routable: bool) -> bool {
-        let named = |list: &[String]| {
-            list.iter().any(|entry| {
-                entry.eq_ignore_ascii_case(location.host()) || entry.eq_ignore_ascii_case(&location.authority())
-            })
-        };
-        location.credentials().is_none() && !named(&self.hosts) && (globally_routable || named(&self.public))
+        location.credentials().is_none()
+            && location.query().is_none()
+            && !names(&self.hosts, location)
+            && (globally_routable || names(&self.public, location))
+    }
+
+    /// Whether a repository that was shareable when it was learned may still be shared.
+    pub fn allows(&self, repository: &Repository) -> bool {
+        Location::parse(&format!("http://{repository}/")).is_ok_and(|location| !names(&self.hosts, &location))
+    }
+}
+
+/// Whether a list has the host, or the host with this port; the scheme's own port counts whether it is written or not.
+fn names(list: &[String], location: &Location) -> bool {
+    let host = location.host();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let with_port = format!("{host}:{}", location.port_or_default());
+    list.iter()
+        .map(|entry| entry.trim().trim_end_matches('.'))
+        .any(|entry| [host, bare, &with_port].into_iter().any(|name| name.eq_ignore_ascii_case(entry)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(url: &str) -> Location {
+        Location::parse(url).unwrap()
+    }
+
+    #[test]
+    fn a_host_that_is_named_private_later_takes_its_repositories_along() {
+        let privacy = Privacy { hosts: vec!["corp.example.org".to_owned()], public: Vec::new() };
+        assert!(!privacy.allows(&Repository::restore("corp.example.org/debian")));
+        assert!(!privacy.allows(&Repository::restore("corp.example.org:8080/debian")));
+        assert!(privacy.allows(&Repository::restore("mirror.example.org/debian")));
+    }
+
+    fn shareable(privacy: &Privacy, url: &str, global: bool) -> bool {
+        privacy.shareable(&at(url), global)
+    }
+
+    #[test]
+    fn only_public_hosts_without_credentials_are_shared() {
+        let privacy = Privacy::default();
+        assert!(shareable(&privacy, "http://m.example.org/debian", true));
+        assert!(!shareable(&privacy, "http://m.example.org/debian", false));
+        assert!(!shareable(&privacy, "http://user:pw@m.example.org/debian", true));
+        assert!(!shareable(&privacy, "http://m.example.org/debian?token=1", true));
+    }
+
+    #[test]
+    fn hosts_that_are_named_are_private_whatever_else_is_said() {
+        let names =
+            ["Secret.example.org", "port.example.org:80", "odd.example.org:8080", "2001:db8::1"].map(str::to_owned);
+        let privacy = Privacy { hosts: names.to_vec(), public: names.to_vec() };
+        for (url, shared) in [
+            ("http://secret.example.org/a", false),
+            ("https://secret.example.org:8443/a", false),
+            ("http://port.example.org/a", false),
+            ("https://port.example.org/a", true),
+            ("http://odd.example.org:8080/a", false),
+            ("http://odd.example.org/a", true),
+            ("http://[2001:db8::1]/a", false),
+        ] {
+            assert_eq!(shareable(&privacy, url, true), shared, "{url}");
+        }
+    }
+
+    #[test]
+    fn hosts_in_private_ranges_are_shared_only_when_named() {
+        let privacy = Privacy { hosts: Vec::new(), public: vec!["127.0.0.1:8000".to_owned()] };
+        assert!(shareable(&privacy, "http://127.0.0.1:8000/debian", false));
+        assert!(!shareable(&privacy, "http://127.0.0.1:8001/debian", false));
+        assert!(!shareable(&privacy, "http://user:pw@127.0.0.1:8000/debian", false));
+    }
+
+    #[test]
+    fn what_is_not_shareable_yields_nothing_to_ask_strangers_with() {
+        let expected = Expected { hash: ContentHash::of(b""), size: 0 };
+        let vouched =
+            |shareable| Vouched::restore(expected, Repository::restore("m.example.org"), "a".into(), shareable);
+        assert_eq!(vouched(true).shareable().map(|file| file.hash()), Some(expected.hash));
+        assert_eq!(vouched(false).shareable(), None);
     }
 }

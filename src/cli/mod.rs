@@ -1,1 +1,31 @@
-//! The subcommands other than the daemon.
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Peer-to-peer proxy for Debian archives.
+#[derive(Debug, Parser)]
+#[command(name = "apt-huddle", version, about)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon in the foreground. This is what happens without a command.
+    Run {
+        /// Configuration file (TOML); without one the defaults hold.
+        #[arg(long, value_name = "FILE", env = "APT_HUDDLE_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+impl Cli {
+    /// The command that was given, or the one that is meant without any.
+    pub fn command(self) -> Command {
+        self.command.unwrap_or(Command::Run { config: None })
+    }
+}

@@ -1,1 +1,252 @@
-//! Who: a Kademlia of our own.
+//! Who: a Kademlia of our own. Which peers have a file, and what its piece hashes are said to be.
+//!
+//! ```text
+//!  Dht (handle) --commands--> io: sockets, clock, file, names --> node: jobs, walks, lookups, tables, storage, replies
+//! ```
+//!
+//! All but this file and `io.rs` is pure: bytes and time in, bytes and events out, so that a whole network runs in a test
+//! under a clock of its own. The wire is KRPC (see `message`); a node speaks only within its network (see `realm`).
+//!
+//! Everything found is hearsay. Who fetches proves it.
+
+mod bencode;
+mod claim;
+mod contact;
+mod find;
+mod flights;
+mod id;
+mod io;
+mod limits;
+mod lookup;
+mod message;
+mod node;
+mod realm;
+mod saved;
+mod serve;
+mod storage;
+mod table;
+mod tokens;
+mod votes;
+mod walk;
+
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::{
+    archive::Shareable,
+    hash::{Expected, PieceChain},
+};
+
+pub use find::Found;
+
+use io::{Command, Driver};
+use realm::Realm;
+
+/// Commands that wait for the task.
+const MAX_COMMANDS: usize = 1024;
+
+/// The section `[dht]`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Which network to join.
+    pub network: Network,
+    /// `host:port` of nodes through which the network is entered.
+    pub bootstrap: Vec<String>,
+    /// What the members of a private network share. Means nothing in the public one.
+    pub secret: String,
+    /// Whether the network may be found through Mainline. Does nothing yet.
+    pub rendezvous: bool,
+}
+
+/// Which network to join.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// The common one.
+    #[default]
+    Public,
+    /// One of those who know the secret.
+    Private,
+    /// None: no [`Dht`] is to be started.
+    Off,
+}
+
+/// A configuration cannot be meant so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadConfig {
+    /// A private network without a secret.
+    #[error("network = \"private\" needs a secret")]
+    NoSecret,
+    /// An entry is not `host:port`.
+    #[error("bootstrap: expected \"host:port\", found {0:?}")]
+    Entry(String),
+    /// A handle is asked for although the network is off.
+    #[error("network = \"off\"")]
+    Off,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { network: Network::Public, bootstrap: Vec::new(), secret: String::new(), rendezvous: true }
+    }
+}
+
+impl Config {
+    /// Whether it can be meant so; the error is one line for people.
+    pub fn check(&self) -> Result<(), BadConfig> {
+        if let Some(entry) = self.bootstrap.iter().find(|entry| !is_entry(entry)) {
+            return Err(BadConfig::Entry(entry.clone()));
+        }
+        match self.network {
+            Network::Private if self.secret.is_empty() => Err(BadConfig::NoSecret),
+            _ => Ok(()),
+        }
+    }
+
+    fn realm(&self) -> Result<Realm, BadConfig> {
+        self.check()?;
+        match self.network {
+            Network::Public => Ok(Realm::public()),
+            Network::Private => Realm::private(&self.secret).ok_or(BadConfig::NoSecret),
+            Network::Off => Err(BadConfig::Off),
+        }
+    }
+}
+
+fn is_entry(entry: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port != 0);
+    entry.parse::<SocketAddr>().is_ok_and(|addr| addr.port() != 0)
+        || entry.rsplit_once(':').is_some_and(|(host, after)| !host.is_empty() && !host.contains(':') && port(after))
+}
+
+/// Figures for the status page.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// IPv4 nodes known that answer.
+    pub nodes_v4: usize,
+    /// IPv6 nodes known that answer.
+    pub nodes_v6: usize,
+    /// Keys and items stored for others.
+    pub stored: usize,
+    /// Questions of others that were answered.
+    pub queries_in: u64,
+    /// Questions that were asked.
+    pub queries_out: u64,
+    /// Datagrams that were not of this network, or beyond a budget.
+    pub dropped: u64,
+    /// Searches and announcements under way.
+    pub searching: usize,
+    /// Median time of the last searches to their end, in milliseconds.
+    pub lookup_p50_ms: Option<f64>,
+    /// The time that one in twenty of them exceeded, in milliseconds.
+    pub lookup_p95_ms: Option<f64>,
+    /// The own addresses, as other nodes see them.
+    pub external: Vec<SocketAddr>,
+}
+
+impl Snapshot {
+    /// Nodes known that answer, over IPv4 and IPv6.
+    pub fn nodes(&self) -> usize {
+        self.nodes_v4 + self.nodes_v6
+    }
+}
+
+impl From<node::Figures> for Snapshot {
+    fn from(figures: node::Figures) -> Self {
+        let mut timings = figures.timings;
+        timings.sort();
+        let percentile = |percent: usize| {
+            let at = (timings.len() * percent / 100).min(timings.len().saturating_sub(1));
+            timings.get(at).map(|time| time.as_secs_f64() * 1000.0)
+        };
+        Self {
+            nodes_v4: figures.nodes[0],
+            nodes_v6: figures.nodes[1],
+            stored: figures.stored,
+            queries_in: figures.queries_in,
+            queries_out: figures.queries_out,
+            dropped: figures.dropped,
+            searching: figures.searching,
+            lookup_p50_ms: percentile(50),
+            lookup_p95_ms: percentile(95),
+            external: figures.external.into_iter().flatten().collect(),
+        }
+    }
+}
+
+/// A running node. Clones are the same node; it ends when the last one is dropped, or at [`Dht::shutdown`].
+#[derive(Debug, Clone)]
+pub struct Dht {
+    commands: mpsc::Sender<Command>,
+    snapshot: watch::Receiver<Snapshot>,
+    addrs: Arc<[SocketAddr]>,
+}
+
+impl Dht {
+    /// Binds UDP at each address, takes up what `state_file` saved, and starts the node's task on the current runtime.
+    ///
+    /// `[::]` takes both families, or IPv4 alone where the host has no IPv6. The seed decides ids, tokens and transactions:
+    /// it must not be guessable. Fails when an address cannot be bound, or when the configuration cannot be meant so.
+    pub async fn start(
+        config: &Config,
+        listen: &[SocketAddr],
+        state_file: PathBuf,
+        seed: u64,
+    ) -> std::io::Result<Self> {
+        let realm = config.realm().map_err(|bad| std::io::Error::new(std::io::ErrorKind::InvalidInput, bad))?;
+        let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+        let (figures, snapshot) = watch::channel(Snapshot::default());
+        let driver = Driver::bind(realm, config.bootstrap.clone(), listen, state_file, seed, figures).await?;
+        let addrs = driver.local_addrs().into();
+        driver.spawn(commands);
+        Ok(Self { commands: sender, snapshot, addrs })
+    }
+
+    /// The addresses that are bound.
+    pub fn local_addrs(&self) -> &[SocketAddr] {
+        &self.addrs
+    }
+
+    /// Looks for holders and piece hashes of a file. Each comes once, as soon as it is known; the channel closes when the
+    /// search is over, at once when there is nobody to ask. To drop it ends the search.
+    pub fn lookup(&self, file: Shareable) -> mpsc::Receiver<Found> {
+        self.find(*file.expected())
+    }
+
+    fn find(&self, expected: Expected) -> mpsc::Receiver<Found> {
+        let (found, receiver) = mpsc::channel(find::MAX_HOLDERS + find::MAX_CLAIMS);
+        // When the task is gone or drowned in commands, the sender is dropped here: nothing is found.
+        let _ = self.commands.try_send(Command::Find { expected, found });
+        receiver
+    }
+
+    /// Says that this host holds a file and serves peers at a TCP port of the address that it sends from. Gives the number
+    /// of nodes that stored it; 0 is worth another try.
+    pub async fn announce(&self, file: Shareable, chain: &PieceChain, port: u16) -> usize {
+        self.publish(*file.expected(), chain, port).await
+    }
+
+    async fn publish(&self, expected: Expected, chain: &PieceChain, port: u16) -> usize {
+        let (stored, receiver) = oneshot::channel();
+        let _ = self.commands.send(Command::Publish { expected, chain: chain.clone(), port, stored }).await;
+        receiver.await.unwrap_or(0)
+    }
+
+    /// Figures, at most a quarter of a second old while something happens.
+    pub fn snapshot(&self) -> Snapshot {
+        self.snapshot.borrow().clone()
+    }
+
+    /// Saves the node's state and ends it. All later searches find nothing.
+    pub async fn shutdown(&self) {
+        let (done, receiver) = oneshot::channel();
+        let _ = self.commands.send(Command::Shutdown { done }).await;
+        let _ = receiver.await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

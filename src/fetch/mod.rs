@@ -1,1 +1,173 @@
-//! Bring and prove: one file from many sources.
+//! Bring and prove: one file from many sources, each byte hashed once.
+//!
+//! ```text
+//!   holders (peers, claimed chains) --.                                .--> Growing: readers, as bytes are released
+//!                                      +--> flight: plan + ledger --> partial file
+//!   origin (the mirror's stream) -----'                                '--> Verified --> the store
+//! ```
+//!
+//! [`Fetcher`] is the handle: one flight a file, however many ask. [`plan`] decides whom to ask for what, [`ledger`] what
+//! the answers prove; both are machines without clock or sockets. `io/` is their driver.
+#![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
+
+mod io;
+pub mod ledger;
+pub mod plan;
+
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::stream::BoxStream;
+use tokio::sync::watch;
+
+use crate::{
+    archive::{Location, Vouched},
+    hash::{ContentHash, PieceChain},
+    mirror::{Mirror, guard::Reach},
+    peer::Pool,
+    store::Store,
+};
+
+pub use io::{
+    growing::{Cut, Failure, Growing, Progress, SAFETY_CATCH},
+    tally::{Outcome, Report, Snapshot, Tally},
+};
+pub use plan::MirrorUse;
+
+/// Downloads at a time; further ones are left to the mirror alone.
+const MAX_FLIGHTS: usize = 512;
+/// Files remembered of which a wrong prefix was once sent.
+const MAX_CUTS: usize = 4096;
+
+/// Section `[fetch]` of the configuration.
+#[derive(Debug, Clone, Default, serde::Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How much the mirror does beside peers.
+    pub mirror: MirrorUse,
+}
+
+/// What a lookup finds out about a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holder {
+    /// Somebody who has it, or says so.
+    Peer(SocketAddr),
+    /// A piece chain that somebody claims.
+    Chain(PieceChain),
+}
+
+/// Where a file comes from when nobody else has it.
+pub struct Origin {
+    /// Its address.
+    pub location: Location,
+    /// Judges where the address, and every redirect, may lead.
+    pub reach: Arc<dyn Fn(&Location) -> Reach + Send + Sync>,
+}
+
+/// Whether a file is already on its way.
+pub enum Claim {
+    /// It is: read along.
+    Follow(Growing),
+    /// It is not: start it with [`Fetcher::start`]. Others follow this one from now on.
+    Lead(Lead),
+    /// There are too many downloads.
+    Full,
+}
+
+/// The right, and the duty, to start one download.
+pub struct Lead {
+    vouched: Vouched,
+    growing: Growing,
+    progress: watch::Sender<Progress>,
+    shared: Arc<Shared>,
+}
+
+impl Drop for Lead {
+    fn drop(&mut self) {
+        self.shared.lock().flights.remove(&self.vouched.expected().hash);
+    }
+}
+
+/// The handle of the station. Cheap to clone.
+#[derive(Clone)]
+pub struct Fetcher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    config: Config,
+    pool: Pool,
+    mirror: Mirror,
+    store: Store,
+    tally: Tally,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    flights: HashMap<ContentHash, Growing>,
+    /// Files of which a reader was cut once; further readers get proven bytes only.
+    cuts: HashSet<ContentHash>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn was_cut(&self, hash: ContentHash) -> bool {
+        self.lock().cuts.contains(&hash)
+    }
+
+    fn remember_cut(&self, hash: ContentHash) {
+        let mut state = self.lock();
+        if state.cuts.len() >= MAX_CUTS {
+            state.cuts.clear();
+        }
+        state.cuts.insert(hash);
+    }
+}
+
+impl Fetcher {
+    /// A fetcher over these stations.
+    pub fn new(config: Config, pool: Pool, mirror: Mirror, store: Store) -> Self {
+        let shared = Shared { config, pool, mirror, store, tally: Tally::default(), state: Mutex::default() };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Joins the download of a file, or takes its lead.
+    pub fn claim(&self, vouched: &Vouched) -> Claim {
+        let hash = vouched.expected().hash;
+        let mut state = self.shared.lock();
+        if let Some(growing) = state.flights.get(&hash) {
+            return Claim::Follow(growing.clone());
+        }
+        if state.flights.len() >= MAX_FLIGHTS {
+            return Claim::Full;
+        }
+        let (progress, growing) = Growing::new(*vouched.expected());
+        state.flights.insert(hash, growing.clone());
+        Claim::Lead(Lead { vouched: vouched.clone(), growing, progress, shared: self.shared.clone() })
+    }
+
+    /// Starts a download. It goes on when its first reader leaves. Holders of a file that is not shareable are ignored.
+    pub fn start(&self, lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) -> Growing {
+        let growing = lead.growing.clone();
+        tokio::spawn(io::flight::fly(lead, origin, holders));
+        growing
+    }
+
+    /// What was brought so far, and what is on its way.
+    pub fn snapshot(&self) -> Snapshot {
+        let under_way = self.shared.lock().flights.len();
+        self.shared.tally.snapshot(under_way)
+    }
+
+    /// Bytes of a mirror that went past this station, straight to a client.
+    pub fn passed(&self, bytes: u64) {
+        self.shared.tally.add_mirror(bytes);
+    }
+}

@@ -1,1 +1,289 @@
 //! The path: one request from question to answer.
+//!
+//! [`Flow::serve`] is the map of the product: what must this be, have we got it, who has it, bring and prove it.
+//! [`learn`] is its other half: an index went past, and what it promises is known from then on.
+
+pub mod apt;
+pub mod learn;
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    archive::{self, Location, Privacy, Shareable, Vouched},
+    dht::{Dht, Found},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin},
+    mirror::{
+        self, Mirror, Trouble,
+        guard::{Origins, Reach},
+        header::HeaderMap,
+    },
+    store::{Blob, Store},
+};
+
+use apt::Apt;
+use learn::Learning;
+
+pub use crate::fetch::Growing;
+
+/// How long a request for a file that nobody vouches for yet waits while an index is being learned.
+const LEARNING: Duration = Duration::from_secs(3);
+
+/// What apt asks for.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The file.
+    pub location: Location,
+    /// Whether the client runs on this host.
+    pub is_local: bool,
+    /// Only the head is wanted.
+    pub head_only: bool,
+    /// The fields of the request that are passed on to a mirror.
+    pub headers: HeaderMap,
+}
+
+/// What apt gets.
+pub enum Answer {
+    /// A file from the store.
+    Held(Blob),
+    /// A file on its way, promised and not yet whole.
+    Growing(Growing),
+    /// The mirror's answer, whole.
+    Whole {
+        /// Its head.
+        reply: mirror::Reply,
+        /// Its body.
+        body: Bytes,
+    },
+    /// The mirror's answer, as it comes.
+    Passed {
+        /// Its head.
+        status: u16,
+        /// Its fields.
+        headers: HeaderMap,
+        /// The length of the body in bytes, when it was said.
+        length: Option<u64>,
+        /// Its body.
+        body: BoxStream<'static, Result<Bytes, Trouble>>,
+    },
+    /// No answer can be had.
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// Why, for people.
+        reason: String,
+    },
+}
+
+/// The conductor's handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Flow {
+    shared: Arc<Shared>,
+}
+
+/// The stations that a flow leads through.
+pub struct Stations {
+    /// What and have.
+    pub store: Store,
+    /// Who; without it nobody is asked.
+    pub dht: Option<Dht>,
+    /// Bring and prove.
+    pub fetcher: Fetcher,
+    /// The origins.
+    pub mirror: Mirror,
+}
+
+/// What the administrator decided.
+pub struct Rules {
+    /// Origins that may be asked although apt's sources do not name them.
+    pub origins: Origins,
+    /// What is never shared.
+    pub privacy: Privacy,
+    /// apt's sources and keys.
+    pub apt: Apt,
+}
+
+struct Shared {
+    stations: Stations,
+    rules: Rules,
+    learning: Learning,
+    /// Indexes being learned now.
+    busy: watch::Sender<usize>,
+    from_store: AtomicU64,
+}
+
+impl Flow {
+    /// A flow through these stations under these rules.
+    pub fn new(stations: Stations, rules: Rules) -> Self {
+        let shared = Shared {
+            stations,
+            rules,
+            learning: Learning::default(),
+            busy: watch::Sender::new(0),
+            from_store: AtomicU64::new(0),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// Answers one request.
+    pub async fn serve(&self, ask: Ask) -> Answer {
+        if archive::is_release(&ask.location) {
+            return self.release(ask).await;
+        }
+        let Some(vouched) = self.promise(&ask.location).await else { return self.pass_through(ask).await };
+        if let Some(blob) = self.open(&vouched).await {
+            return Answer::Held(blob);
+        }
+        if ask.head_only {
+            return self.pass_through(ask).await;
+        }
+        if let Some(index) = self.index_named(&vouched).await {
+            return self.index(ask, vouched, index).await;
+        }
+        let growing = match self.fetcher().claim(&vouched) {
+            Claim::Follow(growing) => growing,
+            Claim::Lead(lead) => self.fetcher().start(lead, Some(self.origin(&ask)), self.holders(&vouched)),
+            Claim::Full => return self.pass_through(ask).await,
+        };
+        self.answer_growing(growing, ask).await
+    }
+
+    /// Bytes that clients were given from the store.
+    pub fn from_store(&self) -> u64 {
+        self.shared.from_store.load(Relaxed)
+    }
+
+    /// A client was given bytes from the store.
+    pub fn add_from_store(&self, bytes: u64) {
+        self.shared.from_store.fetch_add(bytes, Relaxed);
+    }
+
+    /// What was learned and what was refused.
+    pub fn learning(&self) -> learn::Snapshot {
+        self.shared.learning.snapshot()
+    }
+
+    fn fetcher(&self) -> &Fetcher {
+        &self.shared.stations.fetcher
+    }
+
+    /// What the file must be. A question that comes while an index is being learned waits for it.
+    async fn promise(&self, location: &Location) -> Option<Vouched> {
+        if location.query().is_some() || location.credentials().is_some() {
+            return None;
+        }
+        let key = format!("{}{}", location.authority(), location.path());
+        if let Some(vouched) = self.ask_promise(key.clone()).await {
+            return Some(vouched);
+        }
+        let mut busy = self.shared.busy.subscribe();
+        if *busy.borrow() == 0 {
+            return None;
+        }
+        let _late = timeout(LEARNING, busy.wait_for(|busy| *busy == 0)).await;
+        self.ask_promise(key).await
+    }
+
+    async fn ask_promise(&self, key: String) -> Option<Vouched> {
+        let promise = self.in_store(move |store| store.promise(&key)).await;
+        promise.unwrap_or_else(|error| {
+            tracing::warn!(%error, "catalogue not readable; the mirror answers");
+            None
+        })
+    }
+
+    async fn open(&self, vouched: &Vouched) -> Option<Blob> {
+        let hash = vouched.expected().hash;
+        let opened = self.in_store(move |store| store.open_object(hash)).await;
+        opened.unwrap_or_else(|error| {
+            tracing::warn!(%error, "object not readable; the mirror answers");
+            None
+        })
+    }
+
+    /// Runs a question to the store where it may block.
+    async fn in_store<T: Send + 'static>(&self, question: impl FnOnce(&Store) -> T + Send + 'static) -> T {
+        let store = self.shared.stations.store.clone();
+        tokio::task::spawn_blocking(move || question(&store)).await.expect("the store does not panic")
+    }
+
+    /// Who has it: found while the mirror already brings it, never waited for.
+    fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
+        let network = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0);
+        let found = |file: Shareable| network.map(|dht| dht.lookup(file));
+        let Some(found) = vouched.shareable().and_then(found) else { return futures_util::stream::empty().boxed() };
+        let holder = |found| match found {
+            Found::Holder(address) => Holder::Peer(address),
+            Found::Chain(chain) => Holder::Chain(chain),
+        };
+        futures_util::stream::unfold(found, |mut found| async { found.recv().await.map(|one| (one, found)) })
+            .map(holder)
+            .boxed()
+    }
+
+    fn origin(&self, ask: &Ask) -> Origin {
+        let (flow, is_local) = (self.clone(), ask.is_local);
+        let reach = Arc::new(move |at: &Location| flow.reach(at, is_local));
+        Origin { location: ask.location.clone(), reach }
+    }
+
+    /// How far a client may lead the daemon to an origin.
+    pub fn reach(&self, at: &Location, is_local: bool) -> Reach {
+        if self.shared.rules.origins.name(at) || self.shared.rules.apt.trust().sources().names(at) {
+            return Reach::Named;
+        }
+        if is_local { Reach::Local } else { Reach::Remote }
+    }
+
+    async fn ask_mirror(&self, ask: &Ask, headers: HeaderMap) -> Result<mirror::Reply, Trouble> {
+        let request = mirror::Ask { head_only: ask.head_only, range: None, headers };
+        self.shared.stations.mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
+    }
+
+    async fn answer_growing(&self, mut growing: Growing, ask: Ask) -> Answer {
+        match growing.begun().await {
+            Ok(_) => Answer::Growing(growing),
+            // Nothing wrong was sent, and apt is to get what it would have got from the mirror.
+            Err(Failure::NoSource(_) | Failure::Store(_) | Failure::Deserted) => self.pass_through(ask).await,
+            Err(Failure::Mismatch) => {
+                let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
+                Answer::Refused { status: 502, reason }
+            }
+        }
+    }
+
+    /// What nobody vouches for goes past untouched and is never shared.
+    async fn pass_through(&self, ask: Ask) -> Answer {
+        match self.ask_mirror(&ask, ask.headers.clone()).await {
+            Ok(reply) => {
+                let fetcher = self.fetcher().clone();
+                passed(reply, move |bytes| fetcher.passed(bytes.len() as u64))
+            }
+            Err(trouble) => refused(&ask.location, &trouble),
+        }
+    }
+}
+
+/// The mirror's answer as it comes; `look` sees every chunk before apt does.
+fn passed(reply: mirror::Reply, mut look: impl FnMut(&Bytes) + Send + 'static) -> Answer {
+    let (status, headers, length) = (reply.status.as_u16(), reply.headers.clone(), reply.length);
+    let body = reply.into_stream().inspect(move |chunk| chunk.iter().for_each(&mut look)).boxed();
+    Answer::Passed { status, headers, length, body }
+}
+
+fn refused(location: &Location, trouble: &Trouble) -> Answer {
+    let status = match trouble {
+        Trouble::Forbidden(_) => 403,
+        Trouble::Unreachable(_) | Trouble::Redirects => 502,
+    };
+    Answer::Refused { status, reason: format!("{location}: {trouble}") }
+}

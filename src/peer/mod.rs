@@ -1,1 +1,11 @@
-//! From peers: pipelined HTTP/1.1.
+//! From peers: pipelined HTTP/1.1 over connections that are kept and shared by all files.
+//!
+//! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol and [`standing`] what is remembered
+//! of each peer.
+
+mod io;
+pub mod pipeline;
+pub mod standing;
+
+pub use io::{Failure, Pool, Snapshot};
+pub use pipeline::{Answer, Ask};

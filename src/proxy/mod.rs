@@ -1,1 +1,174 @@
-//! The door: apt's requests.
+//! The door: apt's requests, in every form that apt knows.
+//!
+//! ```text
+//!  GET http://mirror.example.org/debian/pool/...          through Acquire::http::Proxy
+//!  GET /mirror.example.org/debian/pool/...                from a rewritten sources.list
+//!  GET /HTTPS///mirror.example.org/debian/pool/...        the same, for an origin behind TLS
+//!  CONNECT mirror.example.org:443                         a tunnel
+//! ```
+//!
+//! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns how connections end.
+#![expect(clippy::disallowed_types, reason = "the door takes connections over")]
+
+mod answer;
+pub mod range;
+mod tunnel;
+pub mod wire;
+
+use std::{
+    io,
+    net::{IpAddr, TcpListener},
+    time::Duration,
+};
+
+use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{
+    App, HttpRequest, HttpResponse,
+    dev::{AppConfig, Server},
+    guard,
+    http::Method,
+    web::{self, Data, ServiceConfig},
+};
+use ipnet::IpNet;
+
+use crate::{
+    archive::Location,
+    flow::{Ask, Flow},
+    mirror::{
+        self,
+        header::{HeaderMap, HeaderName, HeaderValue},
+    },
+    store::Store,
+};
+
+use wire::Wire;
+
+/// How long a connection is kept open between requests.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long a head may take to arrive.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long requests under way may take to end when the daemon stops, in seconds.
+const SHUTDOWN: u64 = 10;
+/// Client connections at a time.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// What the door needs to know.
+#[derive(Clone)]
+pub struct Door {
+    /// Whom it leads to.
+    pub flow: Flow,
+    /// What may be resumed.
+    pub store: Store,
+    /// Networks of clients besides this host.
+    pub allow: Vec<IpNet>,
+}
+
+impl Door {
+    /// Serves apt, and the pages of this daemon, on these sockets. The server ends when its handle says so.
+    pub fn open<P>(self, listeners: Vec<TcpListener>, pages: P) -> io::Result<Server>
+    where
+        P: Fn(&mut ServiceConfig) + Clone + Send + 'static,
+    {
+        let mut server = Server::build()
+            .workers(1)
+            .disable_signals()
+            .shutdown_timeout(SHUTDOWN)
+            .max_concurrent_connections(MAX_CONNECTIONS);
+        for (index, listener) in listeners.into_iter().enumerate() {
+            let (door, pages) = (self.clone(), pages.clone());
+            server = server.listen(format!("door-{index}"), listener, move || door.clone().service(pages.clone()))?;
+        }
+        Ok(server.run())
+    }
+
+    fn service<P>(
+        self,
+        pages: P,
+    ) -> impl actix_service::ServiceFactory<tokio::net::TcpStream, Config = (), Response = (), Error = (), InitError = ()>
+    where
+        P: Fn(&mut ServiceConfig) + Clone + 'static,
+    {
+        let (door, tunnels) = (Data::new(self.clone()), self);
+        let app = move || {
+            App::new()
+                .app_data(door.clone())
+                // What is asked of this daemon itself has no authority in its request line.
+                .service(
+                    web::scope("")
+                        .guard(guard::fn_guard(|ctx| ctx.head().uri.authority().is_none()))
+                        .configure(pages.clone()),
+                )
+                .default_service(web::to(serve))
+        };
+        let http = HttpService::build()
+            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+            .client_request_timeout(HEAD_TIMEOUT)
+            .finish(map_config(app(), |()| AppConfig::default()))
+            .map_err(|error| tracing::trace!(?error, "connection ended"));
+        let accept = fn_service(move |stream: tokio::net::TcpStream| {
+            let door = tunnels.clone();
+            async move {
+                let wire = Wire::new(stream).map_err(drop)?;
+                if !wire.asks_for_tunnel().await {
+                    let peer = wire.peer();
+                    return Ok((wire, Protocol::Http1, Some(peer)));
+                }
+                if door.admits(wire.peer().ip()) {
+                    tunnel::serve(wire, &door.flow).await;
+                }
+                Err(())
+            }
+        });
+        accept.and_then(http)
+    }
+
+    /// Whether a client may use this proxy.
+    fn admits(&self, client: IpAddr) -> bool {
+        let client = client.to_canonical();
+        client.is_loopback() || self.allow.iter().any(|network| network.contains(&client))
+    }
+}
+
+async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
+    let Some(client) = request.peer_addr().map(|address| address.ip().to_canonical()) else {
+        return answer::refuse(400, "a client without address");
+    };
+    if !door.admits(client) {
+        return answer::refuse(403, &format!("{client} is not in allow in section [proxy]"));
+    }
+    if ![Method::GET, Method::HEAD].contains(request.method()) {
+        return answer::refuse(405, "only GET and HEAD are answered");
+    }
+    let location = match locate(&request) {
+        Ok(location) => location,
+        Err(error) => return answer::refuse(400, &error.to_string()),
+    };
+    let ask = Ask {
+        location,
+        is_local: client.is_loopback(),
+        head_only: request.method() == Method::HEAD,
+        headers: mirror::passed_on(&convert(&request)),
+    };
+    let answer = door.flow.serve(ask).await;
+    answer::respond(&request, &door.flow, &door.store, answer)
+}
+
+/// The file that a request is about, in whichever form it names it.
+fn locate(request: &HttpRequest) -> Result<Location, crate::archive::BadLocation> {
+    let uri = request.uri();
+    if uri.authority().is_some() {
+        Location::parse(&uri.to_string())
+    } else {
+        Location::from_rewritten(&uri.to_string())
+    }
+}
+
+/// actix-web speaks an older version of the `http` crate than the client of mirrors.
+fn convert(request: &HttpRequest) -> HeaderMap {
+    let field = |(name, value): (&actix_web::http::header::HeaderName, &actix_web::http::header::HeaderValue)| {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+        Some((name, HeaderValue::from_bytes(value.as_bytes()).ok()?))
+    };
+    request.headers().iter().filter_map(field).collect()
+}

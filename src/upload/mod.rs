@@ -1,1 +1,188 @@
 //! Give: the public port, what peers may have of us.
+//!
+//! Plain HTTP/1.1; curl can be a peer. One must know a file's hash to ask for it, and whatever may not be given is
+//! answered like what is not here.
+//!
+//! ```text
+//!  GET|HEAD /~/<sha256>          the file, or one Range of it:  200, 206, 416
+//!  GET|HEAD /~/<sha256>/pieces   its piece chain as bytes:      200
+//!       X-Huddle-Chain: <sha256 of the chain>                   with all of these
+//!  anything else                                                404 (costs the asker more than a hit)
+//!  too many uploads at once                                     503 and Retry-After
+//!  an address that asked or missed too much                     429 and Retry-After
+//! ```
+//!
+//! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
+//! uploads, the store's offer, and a body that the [`faucet`] lets through. [`budget`], [`faucet`] and [`ask`] are pure;
+//! `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
+
+mod answer;
+mod ask;
+mod budget;
+mod faucet;
+mod pace;
+mod peer;
+mod seats;
+mod wire;
+
+use std::{
+    io,
+    net::TcpListener,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use actix_http::{HttpService, KeepAlive};
+use actix_server::{Server, ServerHandle};
+use actix_service::{ServiceFactoryExt, fn_service, map_config};
+use actix_web::{App, dev::AppConfig, web};
+
+use crate::store::Store;
+
+use budget::Budget;
+use pace::Pace;
+use peer::Peer;
+use seats::Seats;
+
+/// How long a new connection may take for its first request's head.
+const HEAD_WAIT: Duration = Duration::from_secs(10);
+
+/// How long an idle connection is kept for a next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Threads that read files for uploads.
+const READERS: usize = 4;
+
+/// What the public port may spend on others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Bytes a second that all uploads together may take; `None` is as fast as the line.
+    pub upload_limit: Option<u64>,
+    /// Files being sent at the same time.
+    pub uploads: usize,
+    /// The same to one address (IPv6: one /64).
+    pub uploads_per_address: usize,
+    /// Connections open at the same time.
+    pub connections: usize,
+    /// The same from one address.
+    pub connections_per_address: usize,
+    /// Sockets of listening backlog that the system keeps.
+    pub backlog: u32,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            upload_limit: None,
+            uploads: 48,
+            uploads_per_address: 12,
+            connections: 512,
+            connections_per_address: 24,
+            backlog: 256,
+        }
+    }
+}
+
+/// What the public port has given, for the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Bytes written to peers, heads of answers included.
+    pub bytes_up: u64,
+    /// Requests answered in any way.
+    pub requests: u64,
+    /// Files being sent.
+    pub active: usize,
+    /// Requests and connections turned away: 429, 503, no seat.
+    pub refused: u64,
+}
+
+/// Reads the counters at any time, for as long as anybody likes.
+#[derive(Debug, Clone, Default)]
+pub struct Meter(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    bytes_up: AtomicU64,
+    requests: AtomicU64,
+    active: AtomicUsize,
+    refused: AtomicU64,
+}
+
+impl Meter {
+    /// The counters as they stand.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            bytes_up: self.0.bytes_up.load(Relaxed),
+            requests: self.0.requests.load(Relaxed),
+            active: self.0.active.load(Relaxed),
+            refused: self.0.refused.load(Relaxed),
+        }
+    }
+}
+
+/// What all connections share.
+struct Give {
+    store: Store,
+    meter: Meter,
+    budget: Mutex<Budget>,
+    places: Seats,
+    pace: Pace,
+}
+
+#[expect(clippy::disallowed_methods, reason = "the door to the clock, for the faucet's first moment")]
+/// Begins to serve peers. The future does the work and ends after the handle's `stop`; it belongs on a tokio runtime.
+pub fn start(
+    listeners: Vec<TcpListener>,
+    config: &Config,
+    store: Store,
+) -> io::Result<(ServerHandle, impl Future<Output = io::Result<()>> + Send + use<>, Meter)> {
+    let meter = Meter::default();
+    let pace = Pace::new(config.upload_limit, Instant::now());
+    let give = web::Data::new(Give {
+        store,
+        meter: meter.clone(),
+        budget: Mutex::default(),
+        places: Seats::new(config.uploads, config.uploads_per_address),
+        pace: pace.clone(),
+    });
+    let seats = Seats::new(config.connections, config.connections_per_address);
+    let mut server = Server::build()
+        .workers(1)
+        .worker_max_blocking_threads(READERS)
+        .max_concurrent_connections(config.connections.saturating_mul(2))
+        .backlog(config.backlog)
+        .shutdown_timeout(3)
+        .disable_signals();
+    for listener in listeners {
+        let (give, seats, meter) = (give.clone(), seats.clone(), meter.clone());
+        server = server.listen("upload", listener, move || {
+            let (give, seats, meter) = (give.clone(), seats.clone(), meter.clone());
+            let app = App::new().app_data(give).default_service(web::to(answer::answer));
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
+                .client_request_timeout(HEAD_WAIT)
+                .client_disconnect_timeout(HEAD_WAIT)
+                .finish(map_config(app, |()| AppConfig::default()));
+            fn_service(move |socket| {
+                let admitted = wire::admit(socket, &seats, &meter);
+                async move { admitted }
+            })
+            .and_then(http.map_err(|error| tracing::debug!(%error, "a peer's connection ended")))
+        })?;
+    }
+    let server = server.run();
+    let handle = server.handle();
+    let run = async move {
+        tokio::select! {
+            ended = server => ended,
+            never = pace.run() => match never {},
+        }
+    };
+    Ok((handle, run, meter))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! A signed Release: what an archive says of its indexes (Debian policy has no chapter on it; see apt-secure(8) and
+//! <https://wiki.debian.org/DebianRepository/Format>).
+//!
+//! ```text
+//!  Suite: stable
+//!  Codename: bookworm
+//!  Date: Sat, 11 Jul 2026 09:12:31 UTC
+//!  Valid-Until: Sat, 18 Jul 2026 09:12:31 UTC
+//!  Acquire-By-Hash: yes
+//!  SHA256:
+//!   5a94...0f  50060112 main/binary-amd64/Packages         digest, size, path below the suite's folder
+//! ```
+//!
+//! **Security.** A [`Release`] is made only here, only from text that an allowed key signed, that names the suite it was
+//! found under, and that is neither expired nor from the future. Only the `SHA256` section is read.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime},
+};
+
+use crate::hash::{ContentHash, Expected};
+
+use super::{
+    Repository, Vouched, by_hash,
+    clearsign::{self, ClearSigned},
+    date,
+    deb822::{BadText, Comments, Paragraph, Paragraphs},
+    keyring::Signers,
+    path,
+    signature::{self, NotSigned, Signer},
+};
+
+/// Largest Release, in bytes. The largest known has 0.26 MB.
+pub const MAX_RELEASE: usize = 8 * 1024 * 1024;
+
+/// Most files of one Release. The most known are some 1,000.
+pub const MAX_MEMBERS: usize = 100_000;
+
+/// How far ahead of this machine's clock an archive's may be.
+const MAX_AHEAD: Duration = Duration::from_secs(30 * 60);
+
+/// Where a Release was found, and what apt's sources say of that place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The repository that it speaks for.
+    pub repository: Repository,
+    /// The suite's folder below the repository's base, `dists/<suite>` or, in a flat repository, any or none.
+    pub suite_dir: String,
+    /// Whether the repository may be named to strangers.
+    pub shareable: bool,
+    /// Whether an expired Release is refused; `check-valid-until=no` says it is not.
+    pub check_valid_until: bool,
+}
+
+/// A Release whose signature was checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Release {
+    place: Place,
+    signer: Signer,
+    origin: Option<String>,
+    suite: Option<String>,
+    codename: Option<String>,
+    date: SystemTime,
+    valid_until: Option<SystemTime>,
+    has_by_hash: bool,
+    members: BTreeMap<String, Expected>,
+}
+
+/// What the check of a Release came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// An allowed key signed it.
+    Verified(Box<Release>),
+    /// No key that may sign for its source is known here; it passes through and nothing is learned.
+    Unverifiable(NoKey),
+    /// It was rightly signed and is too old to be believed.
+    Stale {
+        /// Its `Valid-Until`.
+        valid_until: SystemTime,
+    },
+    /// A key for its source is known and did not sign this, or signed something that cannot be used.
+    Bad(BadRelease),
+}
+
+/// Why a Release can be neither believed nor called bad.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoKey {
+    /// No key at all is known for the source.
+    #[error("no key is known for this source")]
+    NoKeyring,
+    /// Keys are known, and it is signed with others.
+    #[error("signed with keys that may not sign for this source: {}", .0.join(", "))]
+    Strangers(Vec<String>),
+    /// apt's sources contradict each other about who may sign.
+    #[error("apt's sources name different Signed-By for this source")]
+    Conflict,
+}
+
+/// Why a Release is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadRelease {
+    /// The place it was found at is not one of a Release.
+    #[error("no Release belongs there")]
+    Place,
+    /// It is not one clear-signed message.
+    #[error("{0}")]
+    Framing(&'static str),
+    /// The signature is wrong, or the key no longer or not yet good.
+    #[error("bad signature: {0}")]
+    Signature(String),
+    /// What was signed is not a Release that can be used.
+    #[error("{0}")]
+    Content(String),
+    /// It speaks for another suite.
+    #[error("it is the Release of {found}, found as that of {wanted}")]
+    WrongSuite {
+        /// The suite in the URL.
+        wanted: String,
+        /// Suite and codename that it claims.
+        found: String,
+    },
+}
+
+impl Verdict {
+    /// The Release, when it was verified.
+    pub fn verified(self) -> Option<Release> {
+        match self {
+            Self::Verified(release) => Some(*release),
+            _ => None,
+        }
+    }
+}
+
+/// Checks an `InRelease`.
+pub fn verify_inrelease(message: &[u8], place: Place, signers: &Signers, now: SystemTime) -> Verdict {
+    if signers.keyring.is_empty() {
+        return Verdict::Unverifiable(NoKey::NoKeyring);
+    }
+    if message.len() > MAX_RELEASE {
+        return Verdict::Bad(BadRelease::Framing("a Release of more than 8 MiB"));
+    }
+    match clearsign::split(message) {
+        Ok(ClearSigned { text, signatures }) => verify_detached(&text, &signatures, place, signers, now),
+        Err(reason) => Verdict::Bad(BadRelease::Framing(reason)),
+    }
+}
+
+/// Checks a `Release` by its `Release.gpg`.
+pub fn verify_detached(text: &[u8], block: &[u8], place: Place, signers: &Signers, now: SystemTime) -> Verdict {
+    if signers.keyring.is_empty() {
+        return Verdict::Unverifiable(NoKey::NoKeyring);
+    }
+    if text.len() > MAX_RELEASE {
+        return Verdict::Bad(BadRelease::Framing("a Release of more than 8 MiB"));
+    }
+    if !clearsign::is_plain(text) {
+        return Verdict::Bad(BadRelease::Framing("a carriage return or NUL inside a line"));
+    }
+    let signer = match signature::check(block, text, signers, now) {
+        Ok(signer) => signer,
+        Err(NotSigned::Strangers(keys)) => return Verdict::Unverifiable(NoKey::Strangers(keys)),
+        Err(NotSigned::Bad(reason)) => return Verdict::Bad(BadRelease::Signature(reason)),
+    };
+    match parse(text, place, signer) {
+        Ok(release) => release.judged(now),
+        Err(error) => Verdict::Bad(BadRelease::Content(error.to_string())),
+    }
+}
+
+fn parse(text: &[u8], place: Place, signer: Signer) -> Result<Release, BadText> {
+    let mut paragraphs = Paragraphs::new(text, Comments::Refused);
+    let empty = || BadText::Paragraph { line: 1, field: None, reason: "an empty Release" };
+    let paragraph = paragraphs.next_paragraph()?.ok_or_else(empty)?;
+    let date = read_date(&paragraph, "Date")?.ok_or_else(|| paragraph.fault("Date", "missing"))?;
+    let owned = |name| Ok::<_, BadText>(paragraph.text(name)?.map(str::to_owned));
+    let release = Release {
+        signer,
+        origin: owned("Origin")?,
+        suite: owned("Suite")?,
+        codename: owned("Codename")?,
+        date,
+        valid_until: read_date(&paragraph, "Valid-Until")?,
+        has_by_hash: paragraph.text("Acquire-By-Hash")?.is_some_and(|text| text.eq_ignore_ascii_case("yes")),
+        members: read_members(&paragraph)?,
+        place,
+    };
+    match paragraphs.next_paragraph()? {
+        None => Ok(release),
+        Some(second) => Err(BadText::Paragraph { line: second.line(), field: None, reason: "a second paragraph" }),
+    }
+}
+
+fn read_date(paragraph: &Paragraph<'_>, name: &str) -> Result<Option<SystemTime>, BadText> {
+    let text = paragraph.text(name)?;
+    text.map(|text| date::parse(text).ok_or_else(|| paragraph.fault(name, "not a date"))).transpose()
+}
+
+/// Reads the `SHA256` section. A path that is not legal in an archive is left out: nothing can be asked for by it.
+fn read_members(paragraph: &Paragraph<'_>) -> Result<BTreeMap<String, Expected>, BadText> {
+    const SECTION: &str = "SHA256";
+    let mut members = BTreeMap::new();
+    for line in paragraph.required(SECTION)?.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(hash), Some(size), Some(path), None) = (words.next(), words.next(), words.next(), words.next())
+        else {
+            return Err(paragraph.fault(SECTION, "a line is not digest, size and path"));
+        };
+        let hash: ContentHash = hash.parse().map_err(|_| paragraph.fault(SECTION, "not a SHA-256"))?;
+        let size = parse_size(size).ok_or_else(|| paragraph.fault(SECTION, "not a size"))?;
+        let Ok(path) = path::normalise_file(path) else { continue };
+        let expected = Expected { hash, size };
+        if members.insert(path, expected).is_some_and(|other| other != expected) {
+            return Err(paragraph.fault(SECTION, "one path with two digests"));
+        }
+        if members.len() > MAX_MEMBERS {
+            return Err(paragraph.fault(SECTION, "more than 100000 files"));
+        }
+    }
+    Ok(members)
+}
+
+/// Reads a size in bytes, up to 2^60: what is added or multiplied later cannot overflow.
+pub(super) fn parse_size(digits: &str) -> Option<u64> {
+    let legal = (1..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
+    digits.parse().ok().filter(|&size| legal && size <= 1 << 60)
+}
+
+impl Release {
+    /// The last questions, which need the clock and the place.
+    fn judged(self, now: SystemTime) -> Verdict {
+        if let Some(valid_until) = self.valid_until.filter(|&until| self.place.check_valid_until && until < now) {
+            return Verdict::Stale { valid_until };
+        }
+        if self.date > now + MAX_AHEAD {
+            return Verdict::Bad(BadRelease::Content("its Date is in the future".to_owned()));
+        }
+        match self.place.suite_dir.strip_prefix("dists/") {
+            Some(suite) if !self.speaks_for(suite) => {
+                let claims: Vec<_> = self.suite.iter().chain(&self.codename).map(String::as_str).collect();
+                Verdict::Bad(BadRelease::WrongSuite { wanted: suite.to_owned(), found: claims.join(" or ") })
+            }
+            _ => Verdict::Verified(Box::new(self)),
+        }
+    }
+
+    /// Whether it may stand under this name: that of its suite or its codename (`stable` and `bookworm` are one), also
+    /// with a part behind it as in `buster/updates`. One that claims neither stands anywhere, as apt has it: many
+    /// vendors' do not. Other aliases, like Ubuntu's `devel`, are not known here, and nothing is learned under them.
+    fn speaks_for(&self, suite: &str) -> bool {
+        let names = |claim: &Option<String>| {
+            claim.as_ref().is_some_and(|name| {
+                let part = |longer: &str, name: &str| {
+                    longer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                !name.is_empty() && part(suite, name)
+            })
+        };
+        (self.suite.is_none() && self.codename.is_none()) || names(&self.suite) || names(&self.codename)
+    }
+
+    /// The repository that it speaks for.
+    pub fn repository(&self) -> &Repository {
+        &self.place.repository
+    }
+
+    /// The suite's folder below the repository's base: `dists/<suite>`, or the folder of a flat repository.
+    pub fn suite_dir(&self) -> &str {
+        &self.place.suite_dir
+    }
+
+    /// Whether its files may be named to strangers.
+    pub fn is_shareable(&self) -> bool {
+        self.place.shareable
+    }
+
+    /// Who signed it.
+    pub fn signer(&self) -> &Signer {
+        &self.signer
+    }
+
+    /// The distributor: `Debian`.
+    pub fn origin(&self) -> Option<&str> {
+        self.origin.as_deref()
+    }
+
+    /// `stable`.
+    pub fn suite(&self) -> Option<&str> {
+        self.suite.as_deref()
+    }
+
+    /// `bookworm`.
+    pub fn codename(&self) -> Option<&str> {
+        self.codename.as_deref()
+    }
+
+    /// When it was made. What is learned never goes back behind the latest one seen.
+    pub fn date(&self) -> SystemTime {
+        self.date
+    }
+
+    /// Until when it may be believed.
+    pub fn valid_until(&self) -> Option<SystemTime> {
+        self.valid_until
+    }
+
+    /// Whether the archive offers its indexes under their digests too.
+    pub fn has_by_hash(&self) -> bool {
+        self.has_by_hash
+    }
+
+    /// Every file that it lists, in the order of their paths.
+    pub fn members(&self) -> impl ExactSizeIterator<Item = Vouched> {
+        self.members.iter().map(|(path, expected)| self.vouched(path::join(self.suite_dir(), path), *expected))
+    }
+
+    /// What a file must be, by its path below the repository: the plain one, or a by-hash one of a listed file.
+    pub fn vouch(&self, path: &str) -> Option<Vouched> {
+        let expected = match self.member(path) {
+            Some(expected) => expected,
+            None => self.named_by_hash(path).next()?.1,
+        };
+        Some(self.vouched(path.to_owned(), expected))
+    }
+
+    /// The plain paths below the repository of the files that a by-hash path stands for: mostly one; several when files
+    /// of one folder are equal.
+    pub fn plain_paths(&self, by_hash_path: &str) -> Vec<String> {
+        self.named_by_hash(by_hash_path).map(|(path, _)| path::join(self.suite_dir(), path)).collect()
+    }
+
+    /// The size in bytes that a compressed index unpacks to, when the plain file is listed beside it.
+    pub fn unpacked_size(&self, path: &str) -> Option<u64> {
+        let below = self.below(path)?;
+        let plain = match path::split(below).1.rsplit_once('.') {
+            Some((_, "gz" | "xz" | "bz2" | "zst" | "lz4" | "lzma")) => below.rsplit_once('.')?.0,
+            _ => below,
+        };
+        self.members.get(plain).map(|expected| expected.size)
+    }
+
+    fn vouched(&self, path: String, expected: Expected) -> Vouched {
+        Vouched::new(expected, self.place.repository.clone(), path, self.place.shareable)
+    }
+
+    /// A path below the repository as one below the suite's folder.
+    fn below<'a>(&self, path: &'a str) -> Option<&'a str> {
+        match self.suite_dir() {
+            "" => Some(path),
+            folder => path.strip_prefix(folder)?.strip_prefix('/'),
+        }
+    }
+
+    fn member(&self, path: &str) -> Option<Expected> {
+        self.members.get(self.below(path)?).copied()
+    }
+
+    fn named_by_hash(&self, path: &str) -> impl Iterator<Item = (&str, Expected)> {
+        let asked = self.below(path).and_then(by_hash);
+        self.members.iter().filter_map(move |(path, expected)| {
+            let (folder, hash) = asked?;
+            (expected.hash == hash && path::split(path).0 == folder).then_some((path.as_str(), *expected))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,341 @@
+use sequoia_openpgp::{armor::Kind, types::HashAlgorithm};
+
+use crate::archive::{
+    Keyring, Pick,
+    testing::{DAY, Key, armored, clear_signed, clear_signed_at, now, place},
+};
+
+use super::*;
+
+fn hash(text: &str) -> ContentHash {
+    ContentHash::of(text.as_bytes())
+}
+
+fn text() -> String {
+    format!(
+        "Origin: Debian\nSuite: stable\nCodename: bookworm\nDate: Fri, 10 Jul 2026 09:12:31 UTC\n\
+         Valid-Until: Fri, 17 Jul 2026 09:12:31 UTC\nAcquire-By-Hash: yes\nMD5Sum:\n d41d8cd98f00b204e9800998ecf8427e 9 main/md5-only\n\
+         SHA256:\n {} 100 main/binary-amd64/Packages\n {} 20 main/binary-amd64/Packages.xz\n {} 0 main/a\n {} 0 main/b\n {} 1 ../../etc/passwd\n",
+        hash("plain"),
+        hash("xz"),
+        hash(""),
+        hash(""),
+        hash("evil"),
+    )
+}
+
+fn verify(message: &str, ring: Keyring) -> Verdict {
+    verify_inrelease(message.as_bytes(), place(), &ring.into(), now())
+}
+
+/// The Release of a text that is signed as it should be.
+fn signed(text: &str) -> Verdict {
+    let key = Key::new();
+    verify(&clear_signed(text, &[&key]), key.ring())
+}
+
+fn bad_signature(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Bad(BadRelease::Signature(_)))
+}
+
+fn bad_framing(verdict: &Verdict) -> bool {
+    matches!(verdict, Verdict::Bad(BadRelease::Framing(_)))
+}
+
+#[test]
+fn a_signed_release_vouches_for_its_members() {
+    let key = Key::new();
+    let release = verify(&clear_signed(&text(), &[&key]), key.ring()).verified().unwrap();
+    assert_eq!(release.signer().fingerprint.to_string(), key.fingerprint());
+    assert_eq!(release.signer().key.to_string(), key.subkey_fingerprint());
+    assert_eq!(&*release.signer().origin, "test.gpg");
+    assert_eq!((release.suite(), release.codename()), (Some("stable"), Some("bookworm")));
+    assert_eq!(Some(release.date()), date::parse("Fri, 10 Jul 2026 09:12:31 UTC"));
+    assert_eq!(release.valid_until(), date::parse("Fri, 17 Jul 2026 09:12:31 UTC"));
+    assert!(release.has_by_hash() && release.is_shareable());
+    let paths: Vec<_> = release.members().map(|member| member.path().to_owned()).collect();
+    let folder = "dists/bookworm/main";
+    let want = ["a", "b", "binary-amd64/Packages", "binary-amd64/Packages.xz"].map(|name| format!("{folder}/{name}"));
+    assert_eq!(paths, want);
+    let xz = release.vouch("dists/bookworm/main/binary-amd64/Packages.xz").unwrap();
+    assert_eq!(*xz.expected(), Expected { hash: hash("xz"), size: 20 });
+    assert_eq!(xz.repository().as_str(), "m.example.org/debian");
+    assert!(xz.shareable().is_some());
+    assert_eq!(release.unpacked_size(xz.path()), Some(100));
+    assert_eq!(release.unpacked_size("dists/bookworm/main/c.xz"), None);
+    for unknown in ["main/a", "dists/bookworm/main/md5-only", "dists/bookwormmain/a", "etc/passwd", "dists/bookworm"] {
+        assert_eq!(release.vouch(unknown), None, "{unknown}");
+    }
+}
+
+#[test]
+fn by_hash_paths_stand_for_the_members_of_their_folder() {
+    let release = signed(&text()).verified().unwrap();
+    let by_hash = |folder: &str, of: &str| format!("dists/bookworm/{folder}/by-hash/SHA256/{}", hash(of));
+    let path = by_hash("main/binary-amd64", "xz");
+    let vouched = release.vouch(&path).unwrap();
+    assert_eq!((vouched.path(), vouched.expected().size), (&*path, 20));
+    assert_eq!(release.plain_paths(&path), ["dists/bookworm/main/binary-amd64/Packages.xz"]);
+    assert_eq!(release.plain_paths(&by_hash("main", "")), ["dists/bookworm/main/a", "dists/bookworm/main/b"]);
+    assert_eq!(release.vouch(&by_hash("main", "xz")), None);
+    assert_eq!(release.vouch(&by_hash("main/binary-amd64", "other")), None);
+}
+
+#[test]
+fn a_private_or_flat_place_marks_what_it_vouches_for() {
+    let key = Key::new();
+    let flat = Place { suite_dir: String::new(), shareable: false, ..place() };
+    let message = clear_signed(&text(), &[&key]);
+    let verdict = verify_inrelease(message.as_bytes(), flat, &key.ring().into(), now());
+    let release = verdict.verified().unwrap();
+    assert!(release.vouch("main/a").unwrap().shareable().is_none());
+    assert_eq!(release.members().next().unwrap().path(), "main/a");
+    assert!(!release.vouch(&format!("main/by-hash/SHA256/{}", hash(""))).unwrap().path().is_empty());
+}
+
+#[test]
+fn a_detached_signature_comes_to_the_same() {
+    let key = Key::new();
+    let (text, signers) = (text(), Signers::from(key.ring()));
+    let signature = key.signature_with(text.as_bytes(), HashAlgorithm::SHA512);
+    let check =
+        |text: &str, signature: &str| verify_detached(text.as_bytes(), signature.as_bytes(), place(), &signers, now());
+    assert_eq!(check(&text, &signature).verified().unwrap().members().len(), 4);
+    assert!(bad_signature(&check(&text.replace("100", "101"), &signature)));
+    assert!(bad_signature(&check(&text, "no signature")));
+    assert!(bad_signature(&check(&text, "")));
+    assert!(bad_framing(&check(&text.replace('\n', "\r"), &signature)));
+}
+
+#[test]
+fn line_ends_do_not_break_a_signature() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    let other = message.replace("\r\n", "\n").replace('\n', "\r\n");
+    assert_eq!(verify(&message, key.ring()).verified(), verify(&other, key.ring()).verified());
+    assert!(verify(&other, key.ring()).verified().is_some());
+}
+
+#[test]
+fn every_changed_byte_of_the_text_is_found() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    let (start, end) = (message.find("Origin").unwrap(), message.find("-----BEGIN PGP SIGNATURE").unwrap() - 1);
+    for at in (start..end).step_by(7) {
+        let mut bytes = message.clone().into_bytes();
+        bytes[at] ^= 1;
+        let verdict = verify_inrelease(&bytes, place(), &key.ring().into(), now());
+        assert!(bad_signature(&verdict) || bad_framing(&verdict), "byte {at}: {verdict:?}");
+    }
+}
+
+#[test]
+fn nothing_injected_is_believed() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    let evil = format!("SHA256:\n {} 1 main/evil\n", hash("evil"));
+    for injected in [
+        format!("{evil}\n{message}"),
+        format!("{message}{evil}"),
+        format!("{message}{message}"),
+        message.replacen("SIGNED MESSAGE-----\n", &format!("SIGNED MESSAGE-----\n{evil}"), 1),
+        message.replacen("SIGNED MESSAGE-----\n", "SIGNED MESSAGE-----\nNotDashEscaped: yes\n", 1),
+        message.replacen("Origin", "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nOrigin", 1),
+        message.replacen("Origin", "-----END PGP SIGNATURE-----\nOrigin", 1),
+        message.replacen("-----END", &format!("\n{evil}\n-----BEGIN PGP SIGNATURE-----\n-----END"), 1),
+        message.replacen("Suite: stable\n", "Suite: stable\r", 1),
+    ] {
+        assert!(bad_framing(&verify(&injected, key.ring())), "{injected}");
+    }
+    for injected in [
+        message.replacen("Origin", &format!("{evil}Origin"), 1),
+        message.replacen("Origin", "- -----BEGIN PGP SIGNED MESSAGE-----\nOrigin", 1),
+        message.replacen("-----BEGIN PGP SIGNATURE", &format!("{evil}\n-----BEGIN PGP SIGNATURE"), 1),
+    ] {
+        assert!(bad_signature(&verify(&injected, key.ring())), "{injected}");
+    }
+}
+
+#[test]
+fn escaped_dashes_are_part_of_the_text() {
+    let key = Key::new();
+    let with_dashes = text().replace("Origin: Debian\n", "Origin: Debian\nNotes:\n -----\n");
+    assert!(verify(&clear_signed(&with_dashes, &[&key]), key.ring()).verified().is_some());
+    let nested = format!("-----BEGIN PGP SIGNED MESSAGE-----\n\n{}", text());
+    let message = clear_signed(&nested, &[&key]);
+    assert!(message.contains("\n- -----BEGIN"), "{message}");
+    assert!(matches!(verify(&message, key.ring()), Verdict::Bad(BadRelease::Content(_))));
+}
+
+#[test]
+fn without_a_key_for_the_source_nothing_can_be_said() {
+    let (key, other) = (Key::new(), Key::new());
+    let message = clear_signed(&text(), &[&key]);
+    assert_eq!(verify(&message, Keyring::default()), Verdict::Unverifiable(NoKey::NoKeyring));
+    let Verdict::Unverifiable(NoKey::Strangers(keys)) = verify(&message, other.ring()) else { panic!() };
+    assert_eq!(keys, [key.subkey_fingerprint()]);
+}
+
+#[test]
+fn picked_fingerprints_narrow_a_keyring() {
+    let (key, other) = (Key::new(), Key::new());
+    let message = clear_signed(&text(), &[&key]);
+    let mut keyring = key.ring();
+    keyring.extend(&other.ring());
+    let check = |fingerprint: &str, exact| {
+        let pick = Pick { fingerprint: fingerprint.parse().unwrap(), exact };
+        let signers = Signers { keyring: keyring.clone(), picks: vec![pick] };
+        verify_inrelease(message.as_bytes(), place(), &signers, now()).verified().is_some()
+    };
+    assert!(check(&key.fingerprint(), false));
+    assert!(check(&key.subkey_fingerprint(), false));
+    assert!(check(&key.subkey_fingerprint(), true));
+    assert!(!check(&key.fingerprint(), true));
+    assert!(!check(&other.fingerprint(), false));
+}
+
+#[test]
+fn one_good_signature_of_several_is_enough() {
+    let (key, stranger, expired) = (Key::new(), Key::new(), Key::lasting(Some(799 * DAY + DAY / 2)));
+    let message = clear_signed(&text(), &[&stranger, &expired, &key]);
+    assert!(verify(&message, key.ring()).verified().is_some());
+    let mut both = expired.ring();
+    both.extend(&key.ring());
+    assert!(verify(&message, both).verified().is_some());
+    assert!(bad_signature(&verify(&message, expired.ring())));
+}
+
+#[test]
+fn a_key_that_expired_since_it_signed_is_refused() {
+    let key = Key::lasting(Some(799 * DAY + DAY / 2));
+    let message = clear_signed(&text(), &[&key]);
+    let then = verify_inrelease(message.as_bytes(), place(), &key.ring().into(), now() - 3 * DAY / 4);
+    assert!(then.verified().is_some(), "half a day before, it was good");
+    assert!(bad_signature(&verify(&message, key.ring())));
+}
+
+#[test]
+fn a_key_revoked_in_any_file_is_refused() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    assert!(bad_signature(&verify(&message, key.revoked().ring())));
+    let mut merged = key.ring();
+    merged.extend(&key.revoked().ring());
+    assert!(bad_signature(&verify(&message, merged)));
+}
+
+#[test]
+fn broken_digests_are_refused_even_while_the_clock_is_behind() {
+    let text = text();
+    for clock in [now(), date::parse("Mon, 02 Jul 2012 00:00:00 UTC").unwrap()] {
+        let key = Key::made(clock - 100 * DAY, None);
+        let check = |digest| {
+            let signature = key.signature_at(text.as_bytes(), digest, clock - DAY);
+            bad_signature(&verify_detached(text.as_bytes(), signature.as_bytes(), place(), &key.ring().into(), clock))
+        };
+        assert!(check(HashAlgorithm::SHA1) && check(HashAlgorithm::MD5), "{clock:?}");
+        assert!(!check(HashAlgorithm::SHA256), "{clock:?}");
+    }
+}
+
+#[test]
+fn a_signature_from_the_future_is_refused() {
+    let key = Key::new();
+    let message = clear_signed_at(&text(), &[&key], now() + DAY);
+    assert!(bad_signature(&verify(&message, key.ring())));
+}
+
+#[test]
+fn only_a_few_signatures_and_nothing_else_are_looked_at() {
+    let (key, text) = (Key::new(), text());
+    let check = |block: &str| verify_detached(text.as_bytes(), block.as_bytes(), place(), &key.ring().into(), now());
+    let many =
+        armored(Kind::Signature, &dearmored(&key.signature_with(text.as_bytes(), HashAlgorithm::SHA256)).repeat(17));
+    assert_eq!(check(&many), Verdict::Bad(BadRelease::Signature("more than 16 signatures".to_owned())));
+    let cert = armored(Kind::Signature, &key.binary());
+    assert!(bad_signature(&check(&cert)));
+}
+
+fn dearmored(armored: &str) -> Vec<u8> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    sequoia_openpgp::armor::Reader::from_bytes(armored.as_bytes(), None).read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn an_expired_release_is_stale_unless_apt_does_not_mind() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    let late = now() + 30 * DAY;
+    let check = |place| verify_inrelease(message.as_bytes(), place, &key.ring().into(), late);
+    let valid_until = date::parse("Fri, 17 Jul 2026 09:12:31 UTC").unwrap();
+    assert_eq!(check(place()), Verdict::Stale { valid_until });
+    assert!(check(Place { check_valid_until: false, ..place() }).verified().is_some());
+}
+
+#[test]
+fn a_release_speaks_only_for_its_own_suite() {
+    let key = Key::new();
+    let message = clear_signed(&text(), &[&key]);
+    let check = |suite: &str| {
+        let place = Place { suite_dir: format!("dists/{suite}"), ..place() };
+        verify_inrelease(message.as_bytes(), place, &key.ring().into(), now())
+    };
+    for suite in ["bookworm", "stable", "bookworm/updates"] {
+        assert!(check(suite).verified().is_some(), "{suite}");
+    }
+    for suite in ["trixie", "bookworm-security", "bookwor", "old/bookworm", "stable-updates"] {
+        assert!(matches!(check(suite), Verdict::Bad(BadRelease::WrongSuite { .. })), "{suite}");
+    }
+    let nameless = text().replace("Suite: stable\nCodename: bookworm\n", "");
+    assert!(signed(&nameless).verified().is_some());
+}
+
+#[test]
+fn what_is_signed_must_be_a_release() {
+    let line = |number: u32, rest: &str| Verdict::Bad(BadRelease::Content(format!("line {number}: {rest}")));
+    let text = text();
+    let without_sha256 = &text[..text.find("SHA256").unwrap()];
+    for (text, want) in [
+        (without_sha256.to_owned(), line(1, "field SHA256: missing")),
+        (text.replace("Date: F", "Data: F"), line(1, "field Date: missing")),
+        (text.replace("Fri, 10 Jul", "Someday"), line(4, "field Date: not a date")),
+        (text.replace("Suite", "codename"), line(3, "field Codename: given twice")),
+        (text.replace(" 100 ", " -1 "), line(9, "field SHA256: not a size")),
+        (text.replace(" 100 ", " "), line(9, "field SHA256: a line is not digest, size and path")),
+        (text.replace(&hash("xz").to_string(), "00"), line(9, "field SHA256: not a SHA-256")),
+        (text.replace("main/b\n", "main/binary-amd64/Packages\n"), line(9, "field SHA256: one path with two digests")),
+        (format!("{text}\nA: 1\n"), line(16, "a second paragraph")),
+        ("\n".to_owned(), line(1, "an empty Release")),
+    ] {
+        assert_eq!(signed(&text), want, "{text}");
+    }
+    let future = text.replace("Date: Fri, 10 Jul 2026", "Date: Sun, 12 Jul 2026");
+    assert_eq!(signed(&future), Verdict::Bad(BadRelease::Content("its Date is in the future".to_owned())));
+}
+
+proptest::proptest! {
+    #[test]
+    fn a_changed_message_says_the_same_or_nothing(changes in proptest::collection::vec(
+        (proptest::prelude::any::<proptest::sample::Index>(), 0..3u8, r"[ \t\r\n\x00:a-]|- |\r\n"), 1..3,
+    )) {
+        static SIGNED: std::sync::LazyLock<(String, Keyring)> = std::sync::LazyLock::new(|| {
+            let key = Key::new();
+            (clear_signed(&text(), &[&key]), key.ring())
+        });
+        let (message, ring) = &*SIGNED;
+        let mut changed = message.clone();
+        for (at, kind, other) in changes {
+            let at = at.index(changed.len());
+            match kind {
+                0 => changed.insert_str(at, &other),
+                1 => changed.replace_range(at..=at, ""),
+                _ => changed.replace_range(at..=at, &other),
+            }
+        }
+        if let Some(release) = verify(&changed, ring.clone()).verified() {
+            proptest::prop_assert_eq!(Some(release), verify(message, ring.clone()).verified());
+        }
+    }
+}

@@ -1,0 +1,192 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const FINGERPRINT: &str = "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8";
+
+fn proxies() -> Vec<String> {
+    vec!["127.0.0.1:9977".to_owned()]
+}
+
+fn parse(name: &str, text: &str) -> (Sources, Vec<String>) {
+    let (sources, bad) = Sources::parse([(name, text)], &proxies());
+    (sources, bad.iter().map(BadSource::to_string).collect())
+}
+
+fn good(name: &str, text: &str) -> Sources {
+    let (sources, bad) = parse(name, text);
+    assert!(bad.is_empty(), "{bad:?}");
+    sources
+}
+
+fn at(url: &str) -> Location {
+    Location::parse(url).unwrap()
+}
+
+#[test]
+fn the_one_line_style_is_read() {
+    let text = format!(
+        "# comment\n\ndeb http://m.example.org/debian/ bookworm main contrib # more\n\
+         deb-src [arch=amd64,arm64 signed-by=/a.gpg,{FINGERPRINT}! check-valid-until=no] https://s.example.org sid main\n\
+         deb\t[ trusted=yes ]\tcdrom:[Debian]/ bookworm main\ndeb file:/srv/debian bookworm main\n\
+         deb http://flat.example.org/repo ./\n"
+    );
+    let sources = good("a.list", &text);
+    let all: Vec<_> = sources.iter().collect();
+    assert_eq!(all.len(), 3);
+    assert_eq!(all[0].base.url(), "http://m.example.org/debian/");
+    assert_eq!(
+        (&*all[0].suites, &*all[0].components),
+        (&["bookworm".to_owned()][..], &["main".into(), "contrib".into()][..])
+    );
+    assert_eq!((all[0].line, all[1].line, all[2].line), (3, 4, 7));
+    assert_eq!(all[1].types, [SourceType::DebSrc]);
+    assert_eq!(all[1].architectures, ["amd64", "arm64"]);
+    assert!(!all[1].check_valid_until);
+    let pick = Pick { fingerprint: FINGERPRINT.parse().unwrap(), exact: true };
+    assert_eq!(all[1].signed_by, Some(SignedBy { files: vec!["/a.gpg".into()], picks: vec![pick], embedded: None }));
+    assert_eq!(sources.keyring_files(), ["/a.gpg"]);
+}
+
+#[test]
+fn the_deb822_style_is_read() {
+    let text = format!(
+        "Types: deb deb-src\n# a mirror\nURIs: http://m.example.org/debian http://n.example.org/debian ftp://o.example.org\n\
+         Suites: bookworm bookworm-updates\nComponents: main\nSigned-By: /a.gpg, {FINGERPRINT}\n\n\
+         Enabled: no\nTypes: nonsense\n\n\
+         types: deb\nuris: http://p.example.org\nsuites: ./\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n mQIN\n -----END PGP PUBLIC KEY BLOCK-----\n"
+    );
+    let sources = good("a.sources", &text);
+    let all: Vec<_> = sources.iter().collect();
+    assert_eq!(
+        all.iter().map(|source| source.base.host()).collect::<Vec<_>>(),
+        ["m.example.org", "n.example.org", "p.example.org"]
+    );
+    assert_eq!(all[0].types, [SourceType::Deb, SourceType::DebSrc]);
+    assert_eq!(all[1].suites, ["bookworm", "bookworm-updates"]);
+    assert_eq!(all[0].signed_by.as_ref().unwrap().picks.len(), 1);
+    let embedded = all[2].signed_by.as_ref().unwrap().embedded.as_deref();
+    assert_eq!(embedded, Some("-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmQIN\n-----END PGP PUBLIC KEY BLOCK-----\n"));
+    assert_eq!(all[2].line, 11);
+}
+
+#[test]
+fn a_bad_entry_is_named_and_the_others_are_used() {
+    let text = "deb\nrpm http://a.example.org sid main\ndeb [a=b http://a.example.org sid main\ndeb http://a.example.org\n\
+                deb http://a.example.org sid\ndeb [signed-by=AB12] http://a.example.org sid main\n\
+                deb http://a\\b/ sid main\ndeb [x] http://a.example.org sid main\ndeb http://b.example.org sid main\n";
+    let (sources, bad) = parse("a.list", text);
+    assert_eq!(sources.iter().count(), 1);
+    assert_eq!(bad.len(), 8, "{bad:?}");
+    for (number, error) in (1..).zip(&bad) {
+        assert!(error.starts_with(&format!("a.list:{number}: ")), "{error}");
+    }
+    let text = "Types: deb\nSuites: sid\nComponents: main\n\nTypes: x\nURIs: http://a.example.org\nSuites: sid\nComponents: main\n\n\
+                Types: deb\nURIs: http://a.example.org\nSuites: sid\n\nTypes: deb\nTypes: deb\n\n\
+                Types: deb\nURIs: http://a\\b http://b.example.org\nSuites: sid\nComponents: main\n";
+    let (sources, bad) = parse("a.sources", text);
+    assert_eq!(sources.iter().count(), 1);
+    let want = [
+        "a.sources:1: URIs: missing",
+        "a.sources:5: Types: expected deb or deb-src",
+        "a.sources:10: Components: needed",
+        "a.sources:15: Types: given twice",
+        "a.sources:18: not a host name",
+    ];
+    assert_eq!(bad.len(), want.len(), "{bad:?}");
+    for (error, want) in bad.iter().zip(want) {
+        assert!(error.starts_with(want), "{error}");
+    }
+}
+
+#[test]
+fn passwords_in_an_entry_are_not_shown() {
+    let (sources, _) = parse("a.list", "deb https://user:hunter2@m.example.org/debian sid main\n");
+    let source = sources.iter().next().unwrap();
+    assert_eq!(source.base.credentials(), Some("user:hunter2"));
+    assert!(!format!("{source:?}").contains("hunter2"));
+    let (_, bad) = parse("a.list", "deb https://user:hunter2@m..example.org/debian sid main\n");
+    assert!(!bad[0].contains("hunter2"), "{bad:?}");
+}
+
+#[test]
+fn entries_through_the_proxy_count_as_their_origin() {
+    for (uri, origin) in [
+        ("http://127.0.0.1:9977/m.example.org/debian", "http://m.example.org/debian"),
+        ("http://127.0.0.1:9977/m.example.org:8080/a%252b", "http://m.example.org:8080/a%252b"),
+        ("http://127.0.0.1:9977/HTTPS///m.example.org/debian", "https://m.example.org/debian"),
+        ("http://HTTPS///m.example.org/debian", "https://m.example.org/debian"),
+        ("http://127.0.0.1:9978/m.example.org/debian", "http://127.0.0.1:9978/m.example.org/debian"),
+    ] {
+        let sources = good("a.list", &format!("deb {uri} sid main\n"));
+        assert_eq!(sources.iter().next().unwrap().base.url(), origin);
+    }
+}
+
+#[test]
+fn only_hosts_and_ports_of_entries_are_named() {
+    let sources = good("a.list", "deb http://127.0.0.1:8000/debian sid main\ndeb https://s.example.org/ sid main\n");
+    assert!(sources.names(&at("http://127.0.0.1:8000/other")));
+    assert!(sources.names(&at("https://S.example.org:443/x")));
+    assert!(!sources.names(&at("http://127.0.0.1:8001/debian")));
+    assert!(!sources.names(&at("http://127.0.0.1/debian")));
+    assert!(!sources.names(&at("http://s.example.org/")));
+}
+
+#[test]
+fn each_suite_has_its_own_signers() {
+    let sources = good(
+        "a.list",
+        "deb [signed-by=/debian.gpg] http://m.example.org/debian bookworm main\n\
+         deb-src [signed-by=/debian.gpg] http://m.example.org/debian bookworm main\n\
+         deb [signed-by=/vendor.gpg] https://v.example.org/apt/ stable main\n\
+         deb http://open.example.org/a sid main\n\
+         deb [signed-by=/flat.gpg] http://m.example.org/debian flat/\n\
+         deb [signed-by=/a.gpg] http://two.example.org sid main\ndeb [signed-by=/b.gpg] http://two.example.org sid main\n",
+    );
+    let by = |url: &str| match sources.signing(&at(url)) {
+        Signing::By(signed_by) => signed_by.files.join(" "),
+        Signing::Default => "default".to_owned(),
+        Signing::Conflict => "conflict".to_owned(),
+    };
+    assert_eq!(by("http://m.example.org/debian/dists/bookworm/InRelease"), "/debian.gpg");
+    assert_eq!(by("https://m.example.org/debian//dists/./bookworm/Release"), "/debian.gpg");
+    assert_eq!(by("http://m.example.org/debian/flat/InRelease"), "/flat.gpg");
+    assert_eq!(by("http://m.example.org/debian/dists/sid/InRelease"), "conflict");
+    assert_eq!(by("https://v.example.org/apt/dists/other/InRelease"), "/vendor.gpg");
+    assert_eq!(by("https://v.example.org/apt2/dists/stable/InRelease"), "default");
+    assert_eq!(by("http://open.example.org/a/dists/sid/InRelease"), "default");
+    assert_eq!(by("http://unknown.example.org/dists/sid/InRelease"), "default");
+    assert_eq!(by("http://two.example.org/dists/sid/InRelease"), "conflict");
+    assert_eq!(sources.keyring_files(), ["/a.gpg", "/b.gpg", "/debian.gpg", "/flat.gpg", "/vendor.gpg"]);
+}
+
+#[test]
+fn a_flat_entry_tells_where_its_repository_begins() {
+    let sources = good("a.list", "deb http://m.example.org/repo sub/dir/\ndeb http://n.example.org/repo ./\n");
+    let place = |url: &str| sources.place(&at(url)).map(|(repository, dir)| (repository.to_string(), dir));
+    let want = |repository: &str, dir: &str| Some((repository.to_owned(), dir.to_owned()));
+    assert_eq!(place("http://m.example.org/repo/sub/dir/InRelease"), want("m.example.org/repo", "sub/dir"));
+    assert_eq!(place("http://n.example.org/repo/./InRelease"), want("n.example.org/repo", ""));
+    assert_eq!(place("http://o.example.org/repo/InRelease"), want("o.example.org/repo", ""));
+    assert_eq!(place("http://o.example.org/dists/sid/InRelease"), want("o.example.org", "dists/sid"));
+    assert_eq!(place("http://m.example.org/repo/sub/dir/Packages"), None);
+}
+
+#[test]
+fn only_a_source_that_says_so_takes_expired_releases() {
+    let sources = good(
+        "a.list",
+        "deb [check-valid-until=no] http://m.example.org sid main\ndeb http://m.example.org trixie main\n",
+    );
+    assert!(!sources.checks_valid_until(&at("http://m.example.org/dists/sid/InRelease")));
+    assert!(sources.checks_valid_until(&at("http://m.example.org/dists/trixie/InRelease")));
+    assert!(sources.checks_valid_until(&at("http://n.example.org/dists/sid/InRelease")));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(text in "(deb |deb-src |\\[|\\]|a=b|http://|[a-z./#,!=:\n \t-]){0,30}") {
+        Sources::parse([("a.list", &*text), ("a.sources", &*text), ("a.save", &*text)], &proxies());
+    }
+}

@@ -1,0 +1,142 @@
+//! Keys and signed texts for the tests of this station. All time is [`now`].
+
+use std::{
+    io::Write,
+    time::{Duration, SystemTime},
+};
+
+use sequoia_openpgp::{
+    Cert, Packet,
+    armor::{Kind, Writer},
+    cert::CertBuilder,
+    crypto::KeyPair,
+    packet::signature::SignatureBuilder,
+    policy::StandardPolicy,
+    serialize::{
+        Serialize,
+        stream::{Message, Signer},
+    },
+    types::{HashAlgorithm, ReasonForRevocation, SignatureType},
+};
+
+use super::{Keyring, Place, Repository};
+
+pub const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Noon of 11 July 2026.
+pub fn now() -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::from_secs(1_783_771_200)
+}
+
+/// A key made in 2024 that signs with a subkey, as Debian's do.
+pub struct Key(pub Cert);
+
+impl Key {
+    pub fn new() -> Self {
+        Self::lasting(None)
+    }
+
+    /// A key that expires so long after it was made, 800 days before now.
+    pub fn lasting(validity: impl Into<Option<Duration>>) -> Self {
+        Self::made(now() - 800 * DAY, validity)
+    }
+
+    pub fn made(at: SystemTime, validity: impl Into<Option<Duration>>) -> Self {
+        let builder = CertBuilder::new()
+            .add_userid("Test Archive <archive@example.org>")
+            .set_creation_time(at)
+            .set_validity_period(validity)
+            .add_signing_subkey();
+        Self(builder.generate().unwrap().0)
+    }
+
+    pub fn revoked(&self) -> Self {
+        let mut primary = self.0.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+        let revocation = sequoia_openpgp::cert::CertRevocationBuilder::new()
+            .set_reason_for_revocation(ReasonForRevocation::KeyRetired, b"replaced")
+            .unwrap()
+            .set_signature_creation_time(now() - DAY / 2)
+            .unwrap()
+            .build(&mut primary, &self.0, None)
+            .unwrap();
+        Self(self.0.clone().insert_packets(revocation).unwrap().0)
+    }
+
+    pub fn binary(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        self.0.serialize(&mut bytes).unwrap();
+        bytes
+    }
+
+    pub fn armored(&self) -> String {
+        armored(Kind::PublicKey, &self.binary())
+    }
+
+    pub fn ring(&self) -> Keyring {
+        Keyring::parse(&self.binary(), "test.gpg").unwrap()
+    }
+
+    pub fn fingerprint(&self) -> String {
+        self.0.fingerprint().to_hex()
+    }
+
+    pub fn subkey_fingerprint(&self) -> String {
+        self.signer().public().fingerprint().to_hex()
+    }
+
+    fn signer(&self) -> KeyPair {
+        let policy = StandardPolicy::at(now());
+        let made = self.0.primary_key().key().creation_time();
+        let mut keys = self.0.keys().with_policy(&policy, made + DAY).secret().for_signing();
+        keys.next().unwrap().key().clone().into_keypair().unwrap()
+    }
+
+    /// An armored signature of the bytes with a digest of choice.
+    pub fn signature_with(&self, text: &[u8], digest: HashAlgorithm) -> String {
+        self.signature_at(text, digest, now() - DAY)
+    }
+
+    pub fn signature_at(&self, text: &[u8], digest: HashAlgorithm, at: SystemTime) -> String {
+        let signature = SignatureBuilder::new(SignatureType::Binary)
+            .set_hash_algo(digest)
+            .set_signature_creation_time(at)
+            .unwrap()
+            .sign_message(&mut self.signer(), text)
+            .unwrap();
+        let mut bytes = Vec::new();
+        Packet::from(signature).serialize(&mut bytes).unwrap();
+        armored(Kind::Signature, &bytes)
+    }
+}
+
+pub fn armored(kind: Kind, bytes: &[u8]) -> String {
+    let mut writer = Writer::new(Vec::new(), kind).unwrap();
+    writer.write_all(bytes).unwrap();
+    String::from_utf8(writer.finalize().unwrap()).unwrap() + "\n"
+}
+
+/// A text clear-signed by all the keys, a day ago.
+pub fn clear_signed(text: &str, keys: &[&Key]) -> String {
+    clear_signed_at(text, keys, now() - DAY)
+}
+
+pub fn clear_signed_at(text: &str, keys: &[&Key], at: SystemTime) -> String {
+    let mut bytes = Vec::new();
+    let mut signer = Signer::new(Message::new(&mut bytes), keys[0].signer()).unwrap();
+    for key in &keys[1..] {
+        signer = signer.add_signer(key.signer()).unwrap();
+    }
+    let mut writer = signer.creation_time(at).cleartext().build().unwrap();
+    writer.write_all(text.as_bytes()).unwrap();
+    writer.finalize().unwrap();
+    String::from_utf8(bytes).unwrap() + "\n"
+}
+
+pub fn place() -> Place {
+    Place {
+        repository: Repository::restore("m.example.org/debian"),
+        suite_dir: "dists/bookworm".to_owned(),
+        shareable: true,
+        check_valid_until: true,
+    }
+}

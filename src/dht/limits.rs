@@ -1,0 +1,202 @@
+//! Budgets: what one address may ask, what is answered in all, and who is left alone for being silent.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+/// Questions a second that one address may ask for long.
+const QUERIES_PER_SECOND: f64 = 200.0;
+
+/// Questions that one address may ask at once: an upgrade looks up a thousand files in some seconds.
+const QUERY_BURST: f64 = 1000.0;
+
+/// Bytes a second that are answered in all, to whomever.
+const BYTES_PER_SECOND: f64 = 512.0 * 1024.0;
+
+/// Bytes that are answered at once.
+const BYTE_BURST: f64 = 4.0 * 1024.0 * 1024.0;
+
+/// Most addresses with a budget of their own. All others share one.
+const MAX_ASKERS: usize = 4096;
+
+/// Most addresses remembered as silent.
+const MAX_SILENT: usize = 2048;
+
+/// How long a silent address is left alone by lookups.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Unanswered questions in a row that make an address silent: a single one may be a lost datagram.
+const SILENT_AFTER: u8 = 2;
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: f64,
+    since: Duration,
+}
+
+impl Bucket {
+    fn full(burst: f64, now: Duration) -> Self {
+        Self { left: burst, since: now }
+    }
+
+    fn refill(&mut self, rate: f64, burst: f64, now: Duration) {
+        let passed = now.saturating_sub(self.since).as_secs_f64();
+        self.left = (self.left + passed * rate).min(burst);
+        self.since = now;
+    }
+
+    fn take(&mut self, amount: f64) -> bool {
+        let enough = self.left >= amount;
+        if enough {
+            self.left -= amount;
+        }
+        enough
+    }
+}
+
+/// Who has asked how much.
+pub struct Askers {
+    one: HashMap<u64, Bucket>,
+    strangers: Bucket,
+    bytes: Bucket,
+}
+
+impl Askers {
+    /// Nobody has asked yet.
+    pub fn new(now: Duration) -> Self {
+        let strangers = Bucket::full(QUERY_BURST, now);
+        Self { one: HashMap::new(), strangers, bytes: Bucket::full(BYTE_BURST, now) }
+    }
+
+    /// Whether a question from that address is looked at.
+    pub fn admits(&mut self, ip: IpAddr, now: Duration) -> bool {
+        let asker = asker(ip);
+        if !self.one.contains_key(&asker) && self.one.len() >= MAX_ASKERS {
+            let idle = Duration::from_secs_f64(QUERY_BURST / QUERIES_PER_SECOND);
+            if self.strangers.left < 1.0 || now.saturating_sub(self.strangers.since) >= idle {
+                self.one.retain(|_, bucket| now.saturating_sub(bucket.since) < idle);
+            }
+        }
+        let bucket = if self.one.len() < MAX_ASKERS || self.one.contains_key(&asker) {
+            self.one.entry(asker).or_insert_with(|| Bucket::full(QUERY_BURST, now))
+        } else {
+            &mut self.strangers
+        };
+        bucket.refill(QUERIES_PER_SECOND, QUERY_BURST, now);
+        bucket.take(1.0)
+    }
+
+    /// Whether a reply of so many bytes may still be sent.
+    pub fn affords(&mut self, reply_len: usize, now: Duration) -> bool {
+        self.bytes.refill(BYTES_PER_SECOND, BYTE_BURST, now);
+        self.bytes.take(reply_len as f64)
+    }
+}
+
+/// An IPv4 address or an IPv6 /64: what one host commands.
+fn asker(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(ip) => u64::from(ip.to_bits()),
+        IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
+    }
+}
+
+/// Addresses that did not answer of late, so that a lookup does not wait for what another one waited for in vain.
+#[derive(Default)]
+pub struct Silent {
+    addrs: HashMap<SocketAddr, (u8, Duration)>,
+}
+
+impl Silent {
+    /// A question to that address was not answered.
+    pub fn handle_silence(&mut self, addr: SocketAddr, now: Duration) {
+        if self.addrs.len() >= MAX_SILENT {
+            self.addrs.retain(|_, (_, since)| now.saturating_sub(*since) < SILENCE);
+        }
+        if self.addrs.len() < MAX_SILENT || self.addrs.contains_key(&addr) {
+            let (count, since) = self.addrs.entry(addr).or_insert((0, now));
+            if now.saturating_sub(*since) >= SILENCE {
+                *count = 0;
+            }
+            *count = count.saturating_add(1);
+            *since = now;
+        }
+    }
+
+    /// That address answered.
+    pub fn handle_answer(&mut self, addr: &SocketAddr) {
+        self.addrs.remove(addr);
+    }
+
+    /// Whether lookups leave the address alone.
+    pub fn contains(&self, addr: &SocketAddr, now: Duration) -> bool {
+        self.addrs
+            .get(addr)
+            .is_some_and(|(count, since)| *count >= SILENT_AFTER && now.saturating_sub(*since) < SILENCE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(n: u32) -> IpAddr {
+        IpAddr::from((0x0500_0000 + n).to_be_bytes())
+    }
+
+    #[test]
+    fn one_address_exhausts_only_itself() {
+        let mut askers = Askers::new(Duration::ZERO);
+        let admitted = (0..5000).filter(|_| askers.admits(ip(1), Duration::ZERO)).count();
+        assert_eq!(admitted, 1000);
+        assert!(askers.admits(ip(2), Duration::ZERO));
+        let later = (0..5000).filter(|_| askers.admits(ip(1), Duration::from_secs(1))).count();
+        assert_eq!(later, 200);
+    }
+
+    #[test]
+    fn a_crowd_shares_what_is_left_and_the_table_stays_small() {
+        let mut askers = Askers::new(Duration::ZERO);
+        let admitted = (0..100_000).filter(|n| askers.admits(ip(*n), Duration::ZERO)).count();
+        assert_eq!(admitted, MAX_ASKERS + 1000);
+        assert_eq!(askers.one.len(), MAX_ASKERS);
+        assert!(askers.admits(ip(200_000), Duration::from_secs(6)));
+        assert_eq!(askers.one.len(), 1);
+    }
+
+    #[test]
+    fn replies_stop_at_the_budget_of_all() {
+        let mut askers = Askers::new(Duration::ZERO);
+        let sent = (0..10_000).filter(|_| askers.affords(1400, Duration::ZERO)).count();
+        assert_eq!(sent, BYTE_BURST as usize / 1400);
+        assert!(askers.affords(1400, Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn two_silences_in_a_row_are_remembered_for_a_minute() {
+        let mut silent = Silent::default();
+        let addr = SocketAddr::new(ip(1), 1);
+        let at = Duration::from_secs;
+        silent.handle_silence(addr, at(0));
+        assert!(!silent.contains(&addr, at(0)));
+        silent.handle_silence(addr, at(1));
+        assert!(silent.contains(&addr, at(60)));
+        assert!(!silent.contains(&addr, at(61)));
+        silent.handle_silence(addr, at(62));
+        assert!(!silent.contains(&addr, at(62)));
+        silent.handle_silence(addr, at(63));
+        silent.handle_answer(&addr);
+        assert!(!silent.contains(&addr, at(63)));
+    }
+
+    #[test]
+    fn the_memory_of_silence_is_bounded() {
+        let mut silent = Silent::default();
+        for n in 0..10_000 {
+            silent.handle_silence(SocketAddr::new(ip(n), 1), Duration::ZERO);
+        }
+        assert_eq!(silent.addrs.len(), MAX_SILENT);
+    }
+}

@@ -1,0 +1,240 @@
+//! One walk towards a target, as an iterator over whom to ask next.
+//!
+//! The list of candidates is sorted by distance. A node is asked while fewer than [`ALPHA`] nearer ones are being asked, so
+//! that news of a nearer node never waits for a farther one:
+//!
+//! 1. Whoever is asked has a slot for a time that follows the round-trip times seen in this very lookup.
+//! 2. Who has not answered by then is *slow*: the slot is free and the walk goes on; a late answer still counts.
+//! 3. The walk is over when the [`K`] nearest of those who answered are known: nobody nearer is unasked or in a slot.
+//!
+//! **Security.** Names of nodes are claims. Candidates, questions, and nodes of one subnet are bounded, so a liar who
+//! invents nodes ever nearer to the target ends the walk at most [`MAX_QUESTIONS`] later.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
+
+use super::{
+    contact::{Contact, Subnet},
+    id::{Distance, Id},
+    table::K,
+};
+
+/// How long an answer counts. A node that has not answered by then has not answered.
+pub const DEADLINE: Duration = Duration::from_secs(2);
+
+/// Nodes being asked, nearer than any that is asked next.
+pub const ALPHA: usize = 10;
+
+/// Most questions of one walk.
+const MAX_QUESTIONS: usize = 120;
+
+/// Most candidates remembered; the farthest are dropped.
+const MAX_CANDIDATES: usize = 128;
+
+/// Most candidates of one subnet of global addresses.
+const MAX_PER_SUBNET: usize = 3;
+
+/// The longest and shortest time in a slot.
+const SLOT: [Duration; 2] = [Duration::from_millis(120), Duration::from_millis(800)];
+
+/// The time in a slot before anything is known.
+const FIRST_SLOT: Duration = Duration::from_millis(400);
+
+/// A walk of one family.
+#[derive(Debug)]
+pub struct Lookup {
+    target: Id,
+    candidates: BTreeMap<Distance, Candidate>,
+    subnets: HashMap<Subnet, usize>,
+    questions: usize,
+    answers: usize,
+    pace: Option<Pace>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    contact: Contact,
+    rtt: Option<Duration>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Unasked,
+    /// In a slot until then.
+    Asked {
+        since: Duration,
+        slot_until: Duration,
+    },
+    /// Out of its slot, and may still answer.
+    Slow {
+        since: Duration,
+    },
+    Answered {
+        token: Option<Vec<u8>>,
+    },
+    Failed,
+}
+
+/// What a walk wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Ask this node. It counts as asked.
+    Ask(Contact),
+    /// Wait for answers, and look again at that time.
+    Wait(Duration),
+    /// Nothing more: the walk is over.
+    Done,
+}
+
+/// Smoothed round-trip time and its variation, as of TCP (RFC 6298).
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    mean: Duration,
+    variation: Duration,
+}
+
+impl Lookup {
+    /// Begins a walk from known nodes and their round-trip times.
+    pub fn new(target: Id, seeds: impl IntoIterator<Item = (Contact, Option<Duration>)>) -> Self {
+        let mut lookup =
+            Self { target, candidates: BTreeMap::new(), subnets: HashMap::new(), questions: 0, answers: 0, pace: None };
+        for (contact, rtt) in seeds {
+            lookup.add(contact, rtt);
+        }
+        lookup
+    }
+
+    /// Whom to ask, how long to wait, or that it is over. To be called again after each `on_` and at the time told.
+    pub fn next(&mut self, now: Duration) -> Next {
+        let (mut answered, mut in_slots) = (0, 0);
+        let mut wake: Option<Duration> = None;
+        let mut slow_until: Option<Duration> = None;
+        let may_ask = self.questions < MAX_QUESTIONS;
+        let patience = if self.answers > 0 { SLOT[1] } else { DEADLINE };
+        let (pace, candidates) = (self.pace, &mut self.candidates);
+        for candidate in candidates.values_mut() {
+            if let State::Asked { since, slot_until } = candidate.state
+                && slot_until <= now
+            {
+                candidate.state = State::Slow { since };
+            }
+            match candidate.state {
+                State::Answered { .. } => {
+                    answered += 1;
+                    if answered == K {
+                        break;
+                    }
+                }
+                State::Asked { slot_until, .. } => {
+                    in_slots += 1;
+                    wake = Some(wake.map_or(slot_until, |wake| wake.min(slot_until)));
+                    if in_slots == ALPHA {
+                        break;
+                    }
+                }
+                State::Slow { since } => {
+                    let until = since + patience;
+                    slow_until = slow_until.into_iter().chain([until]).filter(|until| *until > now).min();
+                }
+                State::Unasked if may_ask => {
+                    let slot_until = now + slot(pace, candidate.rtt);
+                    candidate.state = State::Asked { since: now, slot_until };
+                    self.questions += 1;
+                    return Next::Ask(candidate.contact);
+                }
+                State::Unasked | State::Failed => {}
+            }
+        }
+        // Fewer than K answers are worth some patience with the slow: in a small network they may be the ones who know.
+        let patient = if answered < K { slow_until } else { None };
+        match wake.into_iter().chain(patient).min() {
+            Some(wake) => Next::Wait(wake),
+            None => Next::Done,
+        }
+    }
+
+    /// A node answered, after so long, and named nodes that it believes near the target.
+    pub fn on_success(
+        &mut self,
+        id: &Id,
+        rtt: Duration,
+        token: Option<&[u8]>,
+        named: impl IntoIterator<Item = Contact>,
+    ) {
+        let Some(candidate) = self.candidates.get_mut(&self.target.distance(id)) else { return };
+        if !matches!(candidate.state, State::Asked { .. } | State::Slow { .. }) {
+            return;
+        }
+        candidate.state = State::Answered { token: token.map(<[u8]>::to_vec) };
+        self.answers += 1;
+        self.pace = Some(Pace::with(self.pace, rtt));
+        self.on_named(named);
+    }
+
+    /// Somebody names nodes that it believes near the target.
+    pub fn on_named(&mut self, named: impl IntoIterator<Item = Contact>) {
+        for contact in named {
+            self.add(contact, None);
+        }
+    }
+
+    /// A node did not answer, or refused.
+    pub fn on_failure(&mut self, id: &Id) {
+        if let Some(candidate) = self.candidates.get_mut(&self.target.distance(id))
+            && matches!(candidate.state, State::Asked { .. } | State::Slow { .. })
+        {
+            candidate.state = State::Failed;
+        }
+    }
+
+    /// The nearest nodes that answered with a token: where to store.
+    pub fn closest(&self) -> impl Iterator<Item = (Contact, &[u8])> {
+        let answered = self.candidates.values().filter_map(|candidate| match &candidate.state {
+            State::Answered { token } => Some((candidate.contact, token.as_deref())),
+            _ => None,
+        });
+        answered.take(K).filter_map(|(contact, token)| Some((contact, token?)))
+    }
+
+    fn add(&mut self, contact: Contact, rtt: Option<Duration>) {
+        let at = self.target.distance(&contact.id);
+        if self.candidates.contains_key(&at) {
+            return;
+        }
+        if Subnet::is_scarce(contact.addr.ip()) {
+            let count = self.subnets.entry(Subnet::of(contact.addr.ip())).or_default();
+            if *count >= MAX_PER_SUBNET {
+                return;
+            }
+            *count += 1;
+        }
+        self.candidates.insert(at, Candidate { contact, rtt, state: State::Unasked });
+        if self.candidates.len() > MAX_CANDIDATES {
+            self.candidates.pop_last();
+        }
+    }
+}
+
+impl Pace {
+    fn with(before: Option<Self>, rtt: Duration) -> Self {
+        match before {
+            None => Self { mean: rtt, variation: rtt / 2 },
+            Some(Self { mean, variation }) => {
+                Self { mean: (mean * 7 + rtt) / 8, variation: (variation * 3 + mean.abs_diff(rtt)) / 4 }
+            }
+        }
+    }
+}
+
+/// The time in a slot: what this lookup has seen, or what the node itself is known to need.
+fn slot(pace: Option<Pace>, rtt: Option<Duration>) -> Duration {
+    let seen = pace.map(|pace| pace.mean + pace.variation * 5 / 2);
+    let own = rtt.map(|rtt| rtt * 3 / 2);
+    seen.max(own).unwrap_or(FIRST_SLOT).clamp(SLOT[0], SLOT[1])
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,213 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const OWN: Id = Id::new([0xaa; 20]);
+const OTHER: Id = Id::new([0xbb; 20]);
+
+fn realms() -> [Realm; 2] {
+    [Realm::public(), Realm::private("the secret").unwrap()]
+}
+
+fn from() -> SocketAddr {
+    "5.6.7.8:9978".parse().unwrap()
+}
+
+fn peer(n: u8) -> SocketAddr {
+    SocketAddr::from(([5, 6, 7, n], 1000))
+}
+
+#[test]
+fn every_question_comes_back() {
+    let value = crate::dht::bencode::byte_string(&[7; 960]);
+    let claim = [1; MAX_CLAIM];
+    let queries = [
+        Query::Ping,
+        Query::FindNode { target: OTHER },
+        Query::GetPeers { key: OTHER },
+        Query::AnnouncePeer { key: OTHER, port: Some(80), token: b"token", claim: Some(&claim) },
+        Query::AnnouncePeer { key: OTHER, port: None, token: b"token", claim: None },
+        Query::Get { target: OTHER },
+        Query::Put { token: b"token", value: &value },
+    ];
+    for realm in realms() {
+        for query in queries {
+            for want in [[false, false], [true, false], [true, true]] {
+                let datagram = write_query(&realm, b"tid", &OWN, &query, want, 0);
+                assert!(datagram.len() <= MAX_SENT);
+                assert!(Value::parse(&datagram).unwrap().is_canonical());
+                let packet = Packet::read(&realm, &datagram).unwrap();
+                assert_eq!(packet.transaction, b"tid");
+                let asked = Asked { sender: OWN, read_only: false, want, query };
+                assert_eq!(packet.body, Body::Query(asked));
+            }
+        }
+    }
+}
+
+#[test]
+fn padding_fills_a_question_and_changes_nothing_else() {
+    for realm in realms() {
+        for pad_to in [0, 100, 130, 131, 132, 133, 140, 300, 450] {
+            let query = Query::Get { target: OTHER };
+            let datagram = write_query(&realm, b"tid", &OWN, &query, [true, true], pad_to);
+            assert!(datagram.len() <= pad_to.max(160), "{} of {pad_to}", datagram.len());
+            assert!(datagram.len() + 8 >= pad_to);
+            let packet = Packet::read(&realm, &datagram).unwrap();
+            assert!(matches!(packet.body, Body::Query(Asked { query: Query::Get { target: OTHER }, .. })));
+        }
+    }
+}
+
+#[test]
+fn other_networks_are_not_read() {
+    let [public, private] = realms();
+    let other = Realm::private("another").unwrap();
+    for (one, two) in [(&public, &private), (&private, &public), (&private, &other)] {
+        let datagram = write_query(one, b"t", &OWN, &Query::Ping, [false; 2], 0);
+        assert!(Packet::read(one, &datagram).is_some());
+        assert!(Packet::read(two, &datagram).is_none());
+    }
+    assert!(Packet::read(&public, b"d1:ad2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t2:aa1:y1:qe").is_none());
+}
+
+#[test]
+fn a_changed_bit_in_a_private_network_is_noticed() {
+    let realm = Realm::private("the secret").unwrap();
+    let datagram = write_query(&realm, b"tid", &OWN, &Query::GetPeers { key: OTHER }, [true; 2], 0);
+    for byte in 0..datagram.len() {
+        for bit in 0..8 {
+            let mut forged = datagram.clone();
+            forged[byte] ^= 1 << bit;
+            assert_eq!(Packet::read(&realm, &forged), None, "bit {bit} of byte {byte}");
+        }
+    }
+}
+
+#[test]
+fn a_full_answer_comes_back_when_the_question_was_long_enough() {
+    let claims = [[1; 97], [2; 97], [3; 97]];
+    let answer = Answer {
+        token: Some(*b"12345678"),
+        contacts: [vec![Contact { id: OTHER, addr: peer(1) }; 8], Vec::new()],
+        peers: (0..20).map(peer).collect(),
+        claims: claims.iter().map(|claim| (&claim[..], 7)).collect(),
+        value: None,
+    };
+    for realm in realms() {
+        let reply = write_reply(&realm, b"t", &OWN, &from(), answer.clone(), 400).unwrap();
+        let Body::Reply(read) = Packet::read(&realm, &reply).unwrap().body else { panic!("not a reply") };
+        assert_eq!(read.id, OWN);
+        assert_eq!(read.token, Some(&b"12345678"[..]));
+        assert_eq!(read.contacts, answer.contacts[0]);
+        assert_eq!(read.peers, answer.peers);
+        assert_eq!(read.claims, answer.claims);
+        assert_eq!(read.seen_from, Some(from()));
+    }
+}
+
+#[test]
+fn a_reply_is_never_three_times_longer_than_its_question() {
+    let value = crate::dht::bencode::byte_string(&[7; 960]);
+    let claims = [[1; 97], [2; 97], [3; 97]];
+    for realm in realms() {
+        for query_len in 20..600 {
+            let answer = Answer {
+                token: Some(*b"12345678"),
+                contacts: [
+                    vec![Contact { id: OTHER, addr: peer(1) }; 8],
+                    vec![Contact { id: OTHER, addr: "[2600::1]:5".parse().unwrap() }; 8],
+                ],
+                peers: (0..100).map(peer).chain(["[2600::1]:5".parse().unwrap()]).collect(),
+                claims: claims.iter().map(|claim| (&claim[..], u32::MAX)).collect(),
+                value: (query_len % 2 == 0).then_some(&value[..]),
+            };
+            let reply = write_reply(&realm, b"tidtidtid", &OWN, &from(), answer, query_len);
+            let error = write_error(&realm, b"tid", &from(), Refusal::Mutable, query_len);
+            for sent in [reply, error].into_iter().flatten() {
+                assert!(sent.len() <= MAX_SENT.min(MAX_GROWTH * query_len));
+                assert!(Packet::read(&realm, &sent).is_some());
+            }
+        }
+    }
+    let long = [0; 1390];
+    assert!(write_reply(&Realm::public(), &long, &OWN, &from(), Answer::default(), 1500).is_none());
+    assert!(write_error(&Realm::public(), &long, &from(), Refusal::Method, 1500).is_none());
+}
+
+/// A query of the public network with these arguments beside the id.
+fn raw_query(method: &str, args: &[u8]) -> Vec<u8> {
+    let mut out = b"d1:ad2:id20:".to_vec();
+    out.extend_from_slice(&[b'x'; 20]);
+    out.extend_from_slice(args);
+    out.extend_from_slice(b"e1:n8:");
+    out.extend_from_slice(Realm::public().id());
+    out.extend_from_slice(format!("1:q{}:{method}1:t2:aa1:y1:qe", method.len()).as_bytes());
+    out
+}
+
+#[test]
+fn wrong_questions_are_refused_by_their_number() {
+    let token = "5:token2:tt";
+    let hash = format!("9:info_hash20:{}", "h".repeat(20));
+    let key = format!("1:k32:{}", "k".repeat(32));
+    let sig = |len: usize| format!("3:sig{len}:{}", "s".repeat(len));
+    let cases: Vec<(&str, String, i64)> = vec![
+        ("sample_infohashes", String::new(), 204),
+        ("find_node", String::new(), 203),
+        ("find_node", "6:target3:abc".into(), 203),
+        ("get_peers", "9:info_hashi3e".into(), 203),
+        ("announce_peer", format!("{hash}4:porti0e{token}"), 203),
+        ("announce_peer", format!("{hash}4:porti65536e{token}"), 203),
+        ("announce_peer", format!("{hash}4:porti80e"), 203),
+        ("announce_peer", format!("{hash}2:pl1:x4:porti80e{token}"), 203),
+        ("announce_peer", format!("{hash}2:plll98:{}i1eee4:porti80e{token}", "c".repeat(98)), 203),
+        ("put", token.into(), 203),
+        ("put", "1:v1:x".into(), 203),
+        ("put", format!("{token}1:vd1:bi1e1:ai1ee"), 203),
+        ("put", format!("{token}1:v998:{}", "v".repeat(998)), 205),
+        ("put", format!("{key}{token}1:v1:x"), 203),
+        ("put", format!("{key}3:seqi1e{}{token}1:v1:x", sig(63)), 203),
+        ("put", format!("{key}3:seqi1e{}{token}1:v1:x", sig(64)), 203),
+        ("put", format!("4:salt65:{}{token}1:v1:x", "s".repeat(65)), 207),
+    ];
+    for (method, args, code) in cases {
+        let datagram = raw_query(method, args.as_bytes());
+        let packet = Packet::read(&Realm::public(), &datagram).unwrap_or_else(|| panic!("{method} {args}"));
+        match packet.body {
+            Body::Refused(refusal) => {
+                // Keys out of order do not matter; a signed item does.
+                let code = if args.contains("3:seq") { if args.contains("sig63") { 206 } else { 202 } } else { code };
+                assert_eq!(refusal.code(), code, "{method} {args}");
+            }
+            other => panic!("{method} {args}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn unknown_keys_and_any_order_are_read() {
+    let mut datagram = b"d1:y1:q1:zi1e1:t0:1:q4:ping1:n8:".to_vec();
+    datagram.extend_from_slice(Realm::public().id());
+    datagram.extend_from_slice(b"1:ad3:foole2:id20:xxxxxxxxxxxxxxxxxxxxee");
+    let packet = Packet::read(&Realm::public(), &datagram).unwrap();
+    assert_eq!(packet.transaction, b"");
+    assert!(matches!(packet.body, Body::Query(Asked { query: Query::Ping, .. })));
+}
+
+proptest! {
+    #[test]
+    fn no_datagram_panics(tail in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..400, flip in any::<(usize, u8)>()) {
+        for realm in realms() {
+            let claim = [1; MAX_CLAIM];
+            let query = Query::AnnouncePeer { key: OTHER, port: Some(80), token: b"token", claim: Some(&claim) };
+            let mut datagram = write_query(&realm, b"tid", &OWN, &query, [true; 2], 0);
+            let at = flip.0 % datagram.len();
+            datagram[at] ^= flip.1;
+            datagram.truncate(cut.max(1));
+            datagram.extend_from_slice(&tail);
+            let _ = Packet::read(&realm, &datagram);
+            let _ = Packet::read(&realm, &tail);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Jobs of a node: searches for holders and chains, and announcements, each made of walks.
+
+use std::{net::SocketAddr, time::Duration};
+
+use crate::{
+    dht::{
+        claim::Publication,
+        contact::{Contact, Family, is_believable, plain},
+        find::{Find, Found},
+        flights::Flight,
+        id::Id,
+        message::Reply,
+        walk::{Goal, Step, Walk},
+    },
+    hash::{Expected, PieceChain},
+};
+
+use super::{Event, MAX_TIMINGS, Node, Output, Purpose, Walking};
+
+/// Most jobs that walk at once.
+const MAX_WALKING: usize = 64;
+
+/// Most jobs that wait for their turn.
+const MAX_WAITING: usize = 4096;
+
+/// Known nodes of each family that a walk begins from.
+const SEEDS: usize = 16;
+
+/// How long a job lasts at most, from its turn on.
+const JOB_DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long a job waits for its turn at most.
+const TURN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Names a job of this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct JobId(u64);
+
+/// What somebody wants, and how far it is.
+pub struct Job {
+    key: Id,
+    work: Work,
+    asked: Duration,
+    until: Duration,
+    /// Walks under way.
+    open: usize,
+}
+
+enum Work {
+    Find(Find),
+    Publish { port: u16, publication: Publication, stored: usize },
+}
+
+impl Job {
+    /// When it ends at the latest.
+    pub fn until(&self) -> Duration {
+        self.until
+    }
+}
+
+impl Node {
+    /// Begins to look for holders and piece hashes of a file.
+    pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
+        self.enter(&expected, Work::Find(Find::new(expected)), now)
+    }
+
+    /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
+    pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
+        self.announced_port = Some(port);
+        let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
+        self.enter(&expected, work, now)
+    }
+
+    /// Nobody waits for that job any more.
+    pub fn cancel(&mut self, job: JobId) {
+        if self.jobs.remove(&job).is_some() {
+            self.walks.retain(|_, walking| walking.job != Some(job));
+        } else {
+            self.waiting.retain(|(waiting, _)| *waiting != job);
+        }
+    }
+
+    fn enter(&mut self, expected: &Expected, work: Work, now: Duration) -> JobId {
+        self.last += 1;
+        let id = JobId(self.last);
+        if self.waiting.len() >= MAX_WAITING {
+            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
+            return id;
+        }
+        let key = self.realm.key(&expected.hash);
+        let job = Job { key, work, asked: now, until: now + TURN_DEADLINE, open: 0 };
+        self.waiting.push_back((id, job));
+        if self.is_alone() {
+            self.upkeep.handle_job(now);
+        }
+        self.keep_up(now);
+        self.advance(now);
+        id
+    }
+
+    /// Lets everything go on that can: ends, turns, steps.
+    pub(super) fn advance(&mut self, now: Duration) {
+        while self.waiting.front().is_some_and(|(_, job)| job.until <= now) {
+            let (id, _) = self.waiting.pop_front().expect("looked at just now");
+            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
+        }
+        let overdue = self.jobs.iter().filter(|(_, job)| job.until <= now).map(|(id, _)| *id);
+        for id in overdue.collect::<Vec<_>>() {
+            self.end_job(id, now);
+        }
+        self.give_turns(now);
+        let due = |walking: &Walking| walking.wake.is_some_and(|wake| wake <= now);
+        let walks: Vec<u64> = self.walks.iter().filter(|(_, walking)| due(walking)).map(|(id, _)| *id).collect();
+        for walk in walks {
+            self.step(walk, now);
+        }
+    }
+
+    fn give_turns(&mut self, now: Duration) {
+        if self.is_alone() && self.upkeep.patience_ends().is_some_and(|until| now < until) {
+            return;
+        }
+        while self.jobs.len() < MAX_WALKING {
+            let Some((id, job)) = self.waiting.pop_front() else { return };
+            self.give_turn(id, job, now);
+        }
+    }
+
+    fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
+        let key = job.key;
+        let publication = match &mut job.work {
+            Work::Find(_) => None,
+            Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
+        };
+        // A walk may end at once; the job does not end before all of its walks have begun.
+        self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
+        match publication {
+            None => {
+                self.find_here(id, &key, now);
+                self.begin(key, Goal::Peers, Some(id), now);
+            }
+            Some((port, Publication { claim, items })) => {
+                for value in items {
+                    self.begin(Id::of_item(&value), Goal::Put { value }, Some(id), now);
+                }
+                self.begin(key, Goal::Announce { port, claim }, Some(id), now);
+            }
+        }
+        self.close_one(id, now);
+    }
+
+    fn is_alone(&self) -> bool {
+        self.tables.iter().all(|table| table.lively() == 0)
+    }
+
+    /// What others announced here is found without asking anybody.
+    fn find_here(&mut self, job: JobId, key: &Id, now: Duration) {
+        let storage = self.server.storage();
+        let holders = storage.holders(key, usize::MAX, now, &mut self.rng, |_| true);
+        let claims: Vec<Vec<u8>> = storage.claims(key, now).into_iter().map(|(claim, _)| claim.to_vec()).collect();
+        self.handle_found(job, &holders, &claims.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
+    }
+
+    /// Begins a walk from the nodes of the tables.
+    pub(super) fn begin(&mut self, target: Id, goal: Goal, job: Option<JobId>, now: Duration) {
+        let known = self.tables.iter().flat_map(|table| table.closest(&target, SEEDS));
+        let seeds = known.map(|(contact, rtt)| (contact, Some(rtt)));
+        let seeds: Vec<_> = seeds.filter(|(contact, _)| !self.silent.contains(&contact.addr, now)).collect();
+        self.begin_from(target, goal, job, seeds, now);
+    }
+
+    /// Begins a walk.
+    pub(super) fn begin_from(
+        &mut self,
+        target: Id,
+        goal: Goal,
+        job: Option<JobId>,
+        seeds: Vec<(Contact, Option<Duration>)>,
+        now: Duration,
+    ) {
+        self.last += 1;
+        let walk = self.last;
+        self.walks.insert(walk, Walking { walk: Walk::new(target, goal, seeds), job, wake: Some(now) });
+        if let Some(job) = job.and_then(|job| self.jobs.get_mut(&job)) {
+            job.open += 1;
+        }
+        self.step(walk, now);
+    }
+
+    /// Asks for a walk all that it wants asked now.
+    fn step(&mut self, id: u64, now: Duration) {
+        loop {
+            let Some(mut walking) = self.walks.remove(&id) else { return };
+            let step = walking.walk.next(now);
+            let asked = match &step {
+                Step::Ask(to) => {
+                    let pad_to = walking.walk.pad_to(self.families == [true; 2]);
+                    let query = walking.walk.question();
+                    self.ask(to.addr, Some(to.id), &query, pad_to, Purpose::Walk(id), now)
+                }
+                Step::Store(to, token) => walking
+                    .walk
+                    .store(token)
+                    .is_some_and(|query| self.ask(to.addr, Some(to.id), &query, 0, Purpose::Store(id), now)),
+                Step::Wait(wake) => {
+                    walking.wake = *wake;
+                    self.walks.insert(id, walking);
+                    return;
+                }
+                Step::Done => {
+                    self.handle_walk_end(&walking, now);
+                    return;
+                }
+            };
+            match step {
+                Step::Ask(to) if !asked => walking.walk.handle_failure(&to),
+                Step::Store(..) if !asked => {
+                    walking.walk.handle_store_end();
+                }
+                _ => {}
+            }
+            self.walks.insert(id, walking);
+        }
+    }
+
+    fn handle_walk_end(&mut self, walking: &Walking, now: Duration) {
+        if let Some(id) = walking.job {
+            self.close_one(id, now);
+        }
+    }
+
+    fn close_one(&mut self, id: JobId, now: Duration) {
+        let Some(job) = self.jobs.get_mut(&id) else { return };
+        job.open -= 1;
+        if job.open == 0 {
+            self.end_job(id, now);
+        }
+    }
+
+    fn end_job(&mut self, id: JobId, now: Duration) {
+        let Some(job) = self.jobs.get(&id) else { return };
+        let stored = match &job.work {
+            Work::Find(_) => {
+                if self.timings.len() >= MAX_TIMINGS {
+                    self.timings.pop_front();
+                }
+                self.timings.push_back(now.saturating_sub(job.asked));
+                0
+            }
+            Work::Publish { stored, .. } => *stored,
+        };
+        self.cancel(id);
+        self.outputs.push_back(Output::Event(Event::Ended(id, stored)));
+    }
+
+    /// A node on the way of a walk answered.
+    pub(super) fn handle_walk_reply(
+        &mut self,
+        id: u64,
+        flight: &Flight<Purpose>,
+        rtt: Duration,
+        reply: &Reply<'_>,
+        named: Vec<Contact>,
+        now: Duration,
+    ) {
+        let Some(walking) = self.walks.get_mut(&id) else { return };
+        walking.walk.handle_reply(flight.to, rtt, reply, named);
+        walking.wake = Some(now);
+        let (target, job) = (walking.walk.target(), walking.job);
+        let Some(job) = job else { return };
+        if let Some(value) = reply.value
+            && Id::of_item(value) == target
+            && let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&job)
+        {
+            walking.walk.finish();
+            let found = find.handle_item(&target, value);
+            self.report(job, found);
+            return;
+        }
+        if !reply.peers.is_empty() || !reply.claims.is_empty() {
+            let private = self.realm.is_private();
+            let peers = reply.peers.iter().copied().map(plain);
+            let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
+            let peers: Vec<SocketAddr> = peers.collect();
+            let claims: Vec<&[u8]> = reply.claims.iter().map(|(claim, _)| *claim).collect();
+            self.handle_found(job, &peers, &claims, now);
+        }
+    }
+
+    fn is_self(&self, peer: &SocketAddr) -> bool {
+        let external = self.external(Family::of(peer));
+        external.is_some_and(|external| external.ip() == peer.ip()) && self.announced_port == Some(peer.port())
+    }
+
+    /// Holders and claims came in for a search.
+    fn handle_found(&mut self, id: JobId, holders: &[SocketAddr], claims: &[&[u8]], now: Duration) {
+        let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&id) else { return };
+        let mut found: Vec<Found> = holders.iter().filter_map(|holder| find.handle_holder(*holder)).collect();
+        let mut needed = Vec::new();
+        for claim in claims {
+            let (chain, targets) = find.handle_claim(claim);
+            found.extend(chain);
+            needed.extend(targets);
+        }
+        let mut missing = Vec::new();
+        for target in needed {
+            match self.server.storage().item(&target, now) {
+                Some(value) => found.extend(find.handle_item(&target, value)),
+                None => missing.push(target),
+            }
+        }
+        self.report(id, found);
+        for target in missing {
+            self.begin(target, Goal::Item, Some(id), now);
+        }
+    }
+
+    fn report(&mut self, job: JobId, found: Vec<Found>) {
+        self.outputs.extend(found.into_iter().map(|found| Output::Event(Event::Found(job, found))));
+    }
+
+    /// A node at the end of a walk has stored, or will not.
+    pub(super) fn handle_store_end(&mut self, id: u64, has_stored: bool, now: Duration) {
+        let Some(walking) = self.walks.get_mut(&id) else { return };
+        let is_announcement = walking.walk.handle_store_end();
+        walking.wake = Some(now);
+        if let Some(Job { work: Work::Publish { stored, .. }, .. }) =
+            walking.job.and_then(|job| self.jobs.get_mut(&job))
+            && has_stored
+            && is_announcement
+        {
+            *stored += 1;
+        }
+    }
+}

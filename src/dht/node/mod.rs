@@ -1,0 +1,406 @@
+//! A node as a machine: datagrams, commands and time in; datagrams and events out.
+//!
+//! Use: after every command and `handle_`, call [`Node::poll`] until it gives nothing, then wait for a datagram, a command
+//! or [`Node::next_timeout`], whatever is first. `now` is the time since a start that the caller chose; it never goes back.
+//!
+//! ```text
+//!  find, publish --> jobs --> walks --> questions --> Transmit
+//!                     ^         ^           |
+//!                   Found     replies <-- flights <-- handle_datagram --> Server --> Transmit
+//! ```
+//!
+//! **Security.** Questions are answered within budgets (see [`super::limits`]), and a stranger's question costs us at most
+//! one short question back, to see whether it is a node. Jobs, walks, questions under way and checks are bounded.
+
+mod jobs;
+mod upkeep;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use super::{
+    contact::{Contact, Family, is_believable, is_host, plain},
+    find::Found,
+    flights::{Flight, Flights},
+    id::Id,
+    limits::Silent,
+    message::{Body, MAX_SENT, Packet, Query, Reply, write_query},
+    realm::Realm,
+    saved::Saved,
+    serve::{Envelope, Server},
+    table::Table,
+    votes::Votes,
+    walk::Walk,
+};
+
+use jobs::Job;
+use upkeep::Upkeep;
+
+pub use jobs::JobId;
+
+/// Most strangers that are being checked at once.
+const MAX_CHECKS: usize = 32;
+
+/// Most durations of searches that percentiles are taken from.
+const MAX_TIMINGS: usize = 256;
+
+/// What a node is given at its start.
+pub struct Setup {
+    /// The network it belongs to.
+    pub realm: Realm,
+    /// Families that its sockets reach, by [`Family::index`].
+    pub families: [bool; 2],
+    /// What it was and knew before.
+    pub saved: Option<Saved>,
+    /// Whether [`Event::Lonely`] is of any use.
+    pub has_entries: bool,
+}
+
+/// What a node wants of the world.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// A datagram to send.
+    Transmit(Transmit),
+    /// Something for whoever gave the command.
+    Event(Event),
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// Where to.
+    pub to: SocketAddr,
+    /// The socket that the question came through, for a reply.
+    pub via: Option<usize>,
+    /// At most [`MAX_SENT`] bytes.
+    pub datagram: Vec<u8>,
+}
+
+/// Something that happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A search found something.
+    Found(JobId, Found),
+    /// A job is over; so many nodes stored the announcement, if it was one.
+    Ended(JobId, usize),
+    /// Few or no nodes are known: the addresses of entry nodes are wanted, see [`Node::handle_entries`].
+    Lonely,
+}
+
+/// Figures of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Nodes known that answer, by [`Family::index`].
+    pub nodes: [usize; 2],
+    /// Keys and items stored for others.
+    pub stored: usize,
+    /// Questions that were answered.
+    pub queries_in: u64,
+    /// Questions that were asked.
+    pub queries_out: u64,
+    /// Datagrams that were not of this network, or beyond a budget.
+    pub dropped: u64,
+    /// Searches under way.
+    pub searching: usize,
+    /// Durations of the last searches, unsorted.
+    pub timings: Vec<Duration>,
+    /// The own address as most others see it, by [`Family::index`].
+    pub external: [Option<SocketAddr>; 2],
+}
+
+/// What a question was for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A step of a walk.
+    Walk(u64),
+    /// A store at the end of one.
+    Store(u64),
+    /// To see whether somebody is a node.
+    Check,
+    /// To keep what is known of the network fresh.
+    Refresh,
+}
+
+/// A node.
+pub struct Node {
+    own: Id,
+    families: [bool; 2],
+    realm: Realm,
+    rng: StdRng,
+    tables: [Table; 2],
+    server: Server,
+    silent: Silent,
+    flights: Flights<Purpose>,
+    checks: usize,
+    walks: BTreeMap<u64, Walking>,
+    jobs: BTreeMap<JobId, Job>,
+    waiting: VecDeque<(JobId, Job)>,
+    last: u64,
+    upkeep: Upkeep,
+    votes: [Votes; 2],
+    announced_port: Option<u16>,
+    outputs: VecDeque<Output>,
+    queries_in: u64,
+    queries_out: u64,
+    dropped: u64,
+    timings: VecDeque<Duration>,
+}
+
+struct Walking {
+    walk: Walk,
+    job: Option<JobId>,
+    wake: Option<Duration>,
+}
+
+impl Node {
+    /// A node that begins with what it saved, or alone.
+    pub fn new(setup: Setup, seed: u64, now: Duration) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let Setup { realm, families, saved, has_entries } = setup;
+        let (own, contacts) = match saved {
+            Some(saved) => (saved.id, saved.contacts),
+            None => (Id::random(&mut rng), Vec::new()),
+        };
+        let mut node = Self {
+            own,
+            families,
+            tables: [Table::new(own), Table::new(own)],
+            server: Server::new(realm.clone(), own, rng.random(), now),
+            realm,
+            rng,
+            silent: Silent::default(),
+            flights: Flights::new(),
+            checks: 0,
+            walks: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            waiting: VecDeque::new(),
+            last: 0,
+            upkeep: Upkeep::new(contacts, has_entries, now),
+            votes: Default::default(),
+            announced_port: None,
+            outputs: VecDeque::new(),
+            queries_in: 0,
+            queries_out: 0,
+            dropped: 0,
+            timings: VecDeque::new(),
+        };
+        node.handle_timeout(now);
+        node
+    }
+
+    /// What is worth saving.
+    pub fn saved(&self) -> Saved {
+        let known: Vec<Contact> = self.tables.iter().flat_map(Table::contacts).collect();
+        // Who came to nobody this time keeps the addresses that it came with.
+        let contacts = if known.is_empty() { self.upkeep.remembered().to_vec() } else { known };
+        Saved { id: self.own, contacts }
+    }
+
+    /// Figures for people.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            nodes: self.tables.each_ref().map(Table::lively),
+            stored: self.server.storage().len(),
+            queries_in: self.queries_in,
+            queries_out: self.queries_out,
+            dropped: self.dropped,
+            searching: self.jobs.len() + self.waiting.len(),
+            timings: self.timings.iter().copied().collect(),
+            external: Family::BOTH.map(|family| self.external(family)),
+        }
+    }
+
+    /// A datagram came through a socket.
+    pub fn handle_datagram(&mut self, from: SocketAddr, via: usize, datagram: &[u8], now: Duration) {
+        let from = plain(from);
+        let packet = Packet::read(&self.realm, datagram).filter(|_| is_host(&from));
+        let Some(packet) = packet else {
+            self.dropped += 1;
+            return;
+        };
+        match packet.body {
+            Body::Query(_) | Body::Refused(_) => self.handle_question(from, via, &packet, datagram.len(), now),
+            Body::Reply(reply) => {
+                if let Some(flight) = self.flights.land(packet.transaction, &from) {
+                    self.handle_reply(&flight, &reply, now);
+                }
+            }
+            Body::Error => {
+                if let Some(flight) = self.flights.land(packet.transaction, &from) {
+                    self.handle_failure(&flight, now);
+                }
+            }
+        }
+        self.advance(now);
+    }
+
+    fn handle_question(&mut self, from: SocketAddr, via: usize, packet: &Packet<'_>, len: usize, now: Duration) {
+        if !self.server.admits(&from, now) {
+            self.dropped += 1;
+            return;
+        }
+        let envelope = Envelope { from, transaction: packet.transaction, len };
+        let reply = match &packet.body {
+            Body::Query(asked) => self.server.handle_query(asked, envelope, &self.tables, now),
+            Body::Refused(refusal) => self.server.refuse(*refusal, envelope, now),
+            Body::Reply(_) | Body::Error => None,
+        };
+        if let Some(datagram) = reply {
+            self.queries_in += 1;
+            self.outputs.push_back(Output::Transmit(Transmit { to: from, via: Some(via), datagram }));
+        }
+        if let Body::Query(asked) = &packet.body
+            && !asked.read_only
+        {
+            self.check(Contact { id: asked.sender, addr: from }, now);
+        }
+    }
+
+    /// Asks somebody who says it is a node, if the table has a place for it.
+    fn check(&mut self, contact: Contact, now: Duration) {
+        let family = Family::of(&contact.addr);
+        if self.checks < MAX_CHECKS
+            && self.families[family.index()]
+            && self.tables[family.index()].wants(&contact)
+            && !self.silent.contains(&contact.addr, now)
+            && self.ask(contact.addr, Some(contact.id), &Query::Ping, 0, Purpose::Check, now)
+        {
+            self.checks += 1;
+        }
+    }
+
+    fn handle_reply(&mut self, flight: &Flight<Purpose>, reply: &Reply<'_>, now: Duration) {
+        let contact = Contact { id: reply.id, addr: flight.to };
+        let family = Family::of(&flight.to);
+        let rtt = now.saturating_sub(flight.sent);
+        self.silent.handle_answer(&flight.to);
+        let was_empty = self.tables[family.index()].is_empty();
+        self.tables[family.index()].handle_answer(contact, rtt, now);
+        if flight.id.is_some_and(|id| id != reply.id) {
+            // Somebody else lives there now; the table has taken note.
+            self.handle_failure(flight, now);
+            return;
+        }
+        if let Some(seen) = reply.seen_from.map(plain).filter(|seen| is_host(seen) && Family::of(seen) == family) {
+            self.votes[family.index()].handle_vote(flight.to.ip(), seen, &mut self.rng);
+        }
+        let named = self.believed(reply.contacts.iter().copied(), flight.to, now);
+        match flight.purpose {
+            Purpose::Walk(walk) => self.handle_walk_reply(walk, flight, rtt, reply, named, now),
+            Purpose::Store(walk) => self.handle_store_end(walk, true, now),
+            Purpose::Check => self.checks -= 1,
+            Purpose::Refresh => {
+                let wanted = named.into_iter().filter(|contact| self.families[Family::of(&contact.addr).index()]);
+                wanted.collect::<Vec<_>>().into_iter().for_each(|contact| self.check(contact, now));
+            }
+        }
+        if was_empty && !self.tables[family.index()].is_empty() {
+            self.upkeep.handle_first_contact(now);
+        }
+    }
+
+    /// The contacts that are taken from whoever names them.
+    fn believed(&self, named: impl Iterator<Item = Contact>, by: SocketAddr, now: Duration) -> Vec<Contact> {
+        let believed = named.map(|contact| Contact { addr: plain(contact.addr), ..contact }).filter(|contact| {
+            contact.id != self.own
+                && self.families[Family::of(&contact.addr).index()]
+                && is_believable(&contact.addr, by.ip(), self.realm.is_private())
+                && !self.silent.contains(&contact.addr, now)
+        });
+        believed.collect()
+    }
+
+    /// A question was refused, answered by somebody else, or not at all.
+    fn handle_failure(&mut self, flight: &Flight<Purpose>, now: Duration) {
+        match flight.purpose {
+            Purpose::Walk(walk) => {
+                if let (Some(walking), Some(id)) = (self.walks.get_mut(&walk), flight.id) {
+                    walking.walk.handle_failure(&Contact { id, addr: flight.to });
+                    walking.wake = Some(now);
+                }
+            }
+            Purpose::Store(walk) => self.handle_store_end(walk, false, now),
+            Purpose::Check => self.checks -= 1,
+            Purpose::Refresh => {}
+        }
+    }
+
+    /// Datagrams to that address cannot be sent.
+    pub fn handle_unreachable(&mut self, to: SocketAddr, now: Duration) {
+        for flight in self.flights.lost(&plain(to)) {
+            self.handle_silence(&flight, now);
+        }
+        self.advance(now);
+    }
+
+    fn handle_silence(&mut self, flight: &Flight<Purpose>, now: Duration) {
+        self.silent.handle_silence(flight.to, now);
+        self.tables[Family::of(&flight.to).index()].handle_silence(&flight.to);
+        self.handle_failure(flight, now);
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        while let Some(flight) = self.flights.expired(now) {
+            self.handle_silence(&flight, now);
+        }
+        self.keep_up(now);
+        self.advance(now);
+    }
+
+    /// What to do for it, until it wants nothing.
+    #[must_use]
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When [`Node::handle_timeout`] is to be called.
+    pub fn next_timeout(&self) -> Duration {
+        let walks = self.walks.values().filter_map(|walking| walking.wake);
+        let jobs = self.jobs.values().map(Job::until);
+        let waiting = self.waiting.front().map(|(_, job)| job.until());
+        let times = walks.chain(jobs).chain(waiting).chain(self.flights.next_deadline());
+        let times = times.chain(self.upkeep.patience_ends());
+        times.fold(self.upkeep.next(), Duration::min)
+    }
+
+    /// Sends a question. `false`: too many are under way, or it is too long.
+    fn ask(
+        &mut self,
+        to: SocketAddr,
+        id: Option<Id>,
+        query: &Query<'_>,
+        pad_to: usize,
+        purpose: Purpose,
+        now: Duration,
+    ) -> bool {
+        let flight = Flight { to, id, sent: now, purpose };
+        let Some(transaction) = self.flights.depart(flight, &mut self.rng) else { return false };
+        let want = match query {
+            Query::FindNode { .. } | Query::GetPeers { .. } | Query::Get { .. } if self.families == [true; 2] => {
+                [true; 2]
+            }
+            _ => [false; 2],
+        };
+        let datagram = write_query(&self.realm, &transaction, &self.own, query, want, pad_to);
+        if datagram.len() > MAX_SENT {
+            self.flights.land(&transaction, &to);
+            return false;
+        }
+        self.queries_out += 1;
+        self.outputs.push_back(Output::Transmit(Transmit { to, via: None, datagram }));
+        true
+    }
+
+    fn external(&self, family: Family) -> Option<SocketAddr> {
+        self.votes[family.index()].winner()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,117 @@
+//! The network that a node belongs to: its id on every datagram, its secret behind every key.
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::{Digest, Sha256};
+
+use crate::hash::ContentHash;
+
+use super::id::{ID_LEN, Id};
+
+/// Length of a network id in bytes.
+pub const NETWORK_LEN: usize = 8;
+
+/// Length of the code that authenticates a datagram of a private network, in bytes.
+pub const MAC_LEN: usize = 16;
+
+/// A network: the common one, or a private one that a secret opens.
+///
+/// ```text
+///  id   SHA-256("apt-huddle/1 network" || secret)[..8]              top-level `n` of each datagram
+///  mac  HMAC-SHA-256(secret, the datagram without its `m`)[..16]    top-level `m`, private networks only
+///  key  SHA-256("apt-huddle/1" || secret || hash of the file)[..20]
+/// ```
+#[derive(Clone)]
+pub struct Realm {
+    id: [u8; NETWORK_LEN],
+    secret: Vec<u8>,
+}
+
+impl Realm {
+    /// The network that everybody may join.
+    pub fn public() -> Self {
+        Self::with(Vec::new())
+    }
+
+    /// A network of those who know the secret; `None` when it is empty.
+    pub fn private(secret: &str) -> Option<Self> {
+        (!secret.is_empty()).then(|| Self::with(secret.as_bytes().to_vec()))
+    }
+
+    fn with(secret: Vec<u8>) -> Self {
+        let digest = Sha256::new().chain_update(b"apt-huddle/1 network").chain_update(&secret).finalize();
+        let id = *digest.first_chunk().expect("a SHA-256 has more than 8 bytes");
+        Self { id, secret }
+    }
+
+    /// Whether datagrams carry a code.
+    pub fn is_private(&self) -> bool {
+        !self.secret.is_empty()
+    }
+
+    /// What top-level `n` says.
+    pub fn id(&self) -> &[u8; NETWORK_LEN] {
+        &self.id
+    }
+
+    /// Where a file is announced and looked up.
+    pub fn key(&self, file: &ContentHash) -> Id {
+        let digest = Sha256::new()
+            .chain_update(b"apt-huddle/1")
+            .chain_update(&self.secret)
+            .chain_update(file.as_bytes())
+            .finalize();
+        Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
+    }
+
+    /// The code over a datagram given in parts; `None` in the public network.
+    pub fn mac(&self, parts: [&[u8]; 2]) -> Option<[u8; MAC_LEN]> {
+        let tag = self.hmac(parts)?.finalize().into_bytes();
+        Some(*tag.first_chunk().expect("a SHA-256 has more than 16 bytes"))
+    }
+
+    /// Whether a datagram, given in parts around its code, is of this network. Takes the same time for every wrong code.
+    pub fn accepts(&self, parts: [&[u8]; 2], mac: Option<&[u8]>) -> bool {
+        match (self.hmac(parts), mac) {
+            (None, None) => true,
+            (Some(hmac), Some(mac)) => mac.len() == MAC_LEN && hmac.verify_truncated_left(mac).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn hmac(&self, parts: [&[u8]; 2]) -> Option<Hmac<Sha256>> {
+        self.is_private().then(|| {
+            let hmac = Hmac::<Sha256>::new_from_slice(&self.secret).expect("HMAC takes keys of any length");
+            parts.iter().fold(hmac, |hmac, part| hmac.chain_update(part))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks_and_their_keys_are_apart() {
+        let file = ContentHash::of(b"a file");
+        let [public, one, two] = [Realm::public(), Realm::private("one").unwrap(), Realm::private("two").unwrap()];
+        assert_ne!(public.id(), one.id());
+        assert_ne!(one.id(), two.id());
+        assert_ne!(public.key(&file), one.key(&file));
+        assert_ne!(one.key(&file), two.key(&file));
+        assert!(Realm::private("").is_none());
+    }
+
+    #[test]
+    fn only_the_secret_makes_a_code_that_is_accepted() {
+        let realm = Realm::private("one").unwrap();
+        let mac = realm.mac([b"da", b"ta"]).unwrap();
+        assert!(realm.accepts([b"dat", b"a"], Some(&mac)));
+        assert!(!realm.accepts([b"data", b"!"], Some(&mac)));
+        assert!(!realm.accepts([b"data", b""], Some(&mac[..15])));
+        assert!(!realm.accepts([b"data", b""], Some(&[])));
+        assert!(!realm.accepts([b"data", b""], None));
+        assert!(!Realm::private("two").unwrap().accepts([b"data", b""], Some(&mac)));
+        assert!(Realm::public().accepts([b"data", b""], None));
+        assert!(!Realm::public().accepts([b"data", b""], Some(&mac)));
+    }
+}

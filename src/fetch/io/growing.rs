@@ -1,0 +1,120 @@
+//! A file as it grows: one download, many readers.
+
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
+
+use bytes::Bytes;
+use tokio::sync::watch;
+
+use crate::hash::Expected;
+
+/// Bytes held back until the whole file is proven, so that no reader ever completes a wrong one.
+pub const SAFETY_CATCH: u64 = 16 * 1024;
+
+/// Bytes that a reader takes at a time.
+const CHUNK: u64 = 256 * 1024;
+
+/// Why a download ended without the file.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The origin has not the promised file, or cannot be reached, and nobody else has it.
+    #[error("no source: {0}")]
+    NoSource(String),
+    /// Every source gave bytes that are not the promised ones.
+    #[error("no source gave the bytes that the archive signed")]
+    Mismatch,
+    /// The store cannot take it.
+    #[error("the store cannot take it: {0}")]
+    Store(String),
+    /// Nobody waits for it any longer.
+    #[error("nobody waits for it")]
+    Deserted,
+}
+
+/// How far a download is.
+#[derive(Debug, Clone, Default)]
+pub struct Progress {
+    /// The file on disk, once there is one.
+    pub file: Option<Arc<File>>,
+    /// Bytes from the front that readers may have.
+    pub released: u64,
+    /// The lowest offset at which released bytes turned out to be wrong.
+    pub tainted: Option<u64>,
+    /// The end, when it has come.
+    pub outcome: Option<Result<(), Failure>>,
+    /// The mirror's `Last-Modified`, as it was sent.
+    pub last_modified: Option<String>,
+}
+
+/// A download that is under way; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Growing {
+    expected: Expected,
+    progress: watch::Receiver<Progress>,
+}
+
+/// A response has to end here, before its length is reached.
+#[derive(Debug, thiserror::Error)]
+pub enum Cut {
+    /// Bytes that this reader already had turned out to be wrong.
+    #[error("bytes already sent turned out to be wrong")]
+    Tainted,
+    /// The download failed.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+    /// The disk failed.
+    #[error("cannot read back: {0}")]
+    Io(#[from] io::Error),
+}
+
+impl Growing {
+    pub(in crate::fetch) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
+        let (sender, progress) = watch::channel(Progress::default());
+        (sender, Self { expected, progress })
+    }
+
+    /// What is being downloaded.
+    pub fn expected(&self) -> &Expected {
+        &self.expected
+    }
+
+    /// The mirror's `Last-Modified`, once it has answered.
+    pub fn last_modified(&self) -> Option<String> {
+        self.progress.borrow().last_modified.clone()
+    }
+
+    /// Waits until the first bytes are released, or the download failed before any were.
+    pub async fn begun(&mut self) -> Result<Progress, Failure> {
+        let begun = |progress: &Progress| progress.released > 0 || progress.outcome.is_some();
+        let progress = self.progress.wait_for(begun).await.map_err(|_| Failure::Deserted)?.clone();
+        match progress.outcome {
+            Some(Err(failure)) if progress.released == 0 => Err(failure),
+            _ => Ok(progress),
+        }
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> Result<(), Failure> {
+        let progress = self.progress.wait_for(|progress| progress.outcome.is_some()).await;
+        progress.map_or(Err(Failure::Deserted), |progress| progress.outcome.clone().unwrap_or(Err(Failure::Deserted)))
+    }
+
+    /// Reads bytes from `at` to before `end` at most, as soon as any are released. Empty at `end`.
+    pub async fn read(&mut self, at: u64, end: u64) -> Result<Bytes, Cut> {
+        if at >= end {
+            return Ok(Bytes::new());
+        }
+        let ready = |progress: &Progress| {
+            progress.released > at || progress.outcome.is_some() || progress.tainted.is_some_and(|from| from < at)
+        };
+        let progress = self.progress.wait_for(ready).await.map_err(|_| Failure::Deserted)?.clone();
+        if progress.tainted.is_some_and(|from| from < at) {
+            return Err(Cut::Tainted);
+        }
+        if let (true, Some(file)) = (progress.released > at, progress.file) {
+            let mut buffer = vec![0; CHUNK.min(end - at).min(progress.released - at) as usize];
+            file.read_exact_at(&mut buffer, at)?;
+            return Ok(buffer.into());
+        }
+        Err(progress.outcome.and_then(Result::err).unwrap_or(Failure::Deserted).into())
+    }
+}

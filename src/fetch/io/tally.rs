@@ -1,0 +1,106 @@
+//! What was brought, and from where: the figures of the status page.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime},
+};
+
+use crate::hash::Expected;
+
+use super::growing::Failure;
+
+/// Finished downloads remembered.
+const RECENT: usize = 100;
+
+/// How a download ended.
+pub type Outcome = Result<(), Failure>;
+
+/// One finished download.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The file's path in its repository.
+    pub path: String,
+    /// The repository that vouches for it.
+    pub repository: String,
+    /// What it had to be.
+    pub expected: Expected,
+    /// Pieces that peers brought.
+    pub from_peers: usize,
+    /// Pieces that the mirror brought.
+    pub from_mirror: usize,
+    /// Distinct peers that brought a piece.
+    pub peers: usize,
+    /// Bytes that came and were of no use.
+    pub wasted: u64,
+    /// From the request to the end.
+    pub took: Duration,
+    /// From the request to the first byte released.
+    pub first_byte: Option<Duration>,
+    /// When it ended.
+    pub ended: SystemTime,
+    /// How it ended.
+    pub outcome: Outcome,
+}
+
+/// The station's counters.
+#[derive(Debug, Default)]
+pub struct Tally {
+    from_peers: AtomicU64,
+    from_mirror: AtomicU64,
+    wasted: AtomicU64,
+    convicted: AtomicU64,
+    recent: Mutex<VecDeque<Report>>,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// Proven bytes that peers brought.
+    pub from_peers: u64,
+    /// Bytes that mirrors brought.
+    pub from_mirror: u64,
+    /// Bytes that came and were of no use.
+    pub wasted: u64,
+    /// Convictions of peers.
+    pub convicted: u64,
+    /// Downloads under way.
+    pub under_way: usize,
+    /// The latest downloads, newest first.
+    pub recent: Vec<Report>,
+}
+
+impl Tally {
+    pub(in crate::fetch) fn add_peers(&self, bytes: u64) {
+        self.from_peers.fetch_add(bytes, Relaxed);
+    }
+
+    pub(in crate::fetch) fn add_mirror(&self, bytes: u64) {
+        self.from_mirror.fetch_add(bytes, Relaxed);
+    }
+
+    pub(in crate::fetch) fn add_conviction(&self) {
+        self.convicted.fetch_add(1, Relaxed);
+    }
+
+    pub(in crate::fetch) fn add_report(&self, report: Report) {
+        self.wasted.fetch_add(report.wasted, Relaxed);
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        recent.truncate(RECENT - 1);
+        recent.push_front(report);
+    }
+
+    pub(in crate::fetch) fn snapshot(&self, under_way: usize) -> Snapshot {
+        Snapshot {
+            from_peers: self.from_peers.load(Relaxed),
+            from_mirror: self.from_mirror.load(Relaxed),
+            wasted: self.wasted.load(Relaxed),
+            convicted: self.convicted.load(Relaxed),
+            under_way,
+            recent: self.recent.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect(),
+        }
+    }
+}

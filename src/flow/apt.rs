@@ -1,0 +1,106 @@
+//! apt's own configuration on this machine: where it fetches from, and whom it believes.
+#![expect(clippy::disallowed_methods, reason = "the door to apt's configuration")]
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::archive::{Keyring, Sources, Trust};
+
+/// Files read of one directory at most.
+const MAX_FILES: usize = 1000;
+
+/// apt's sources and keyrings, as they were when last read. Cheap to clone.
+#[derive(Clone)]
+pub struct Apt {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    dir: PathBuf,
+    keyrings: Vec<PathBuf>,
+    /// Addresses that this proxy is reached at, to recognise sources that lead through it.
+    proxies: Vec<String>,
+    trust: RwLock<Arc<Trust>>,
+}
+
+impl Apt {
+    /// Reads apt's configuration below `dir`, and further keyrings for the sources that name none.
+    pub fn load(dir: PathBuf, keyrings: Vec<PathBuf>, proxies: Vec<String>) -> Self {
+        let shared = Shared { dir, keyrings, proxies, trust: RwLock::default() };
+        let apt = Self { shared: Arc::new(shared) };
+        apt.reload();
+        apt
+    }
+
+    /// Whom to believe about which repository.
+    pub fn trust(&self) -> Arc<Trust> {
+        self.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Reads everything again. What cannot be read is named in the log and left out, as apt does.
+    pub fn reload(&self) {
+        let (sources, default) = (self.read_sources(), self.read_default_keyring());
+        let named: Vec<_> = sources
+            .keyring_files()
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), parse(&read_file(Path::new(name))?)?)))
+            .collect();
+        let (trust, bad) = Trust::new(sources, default, named);
+        for error in bad {
+            tracing::warn!(%error, "keyring left out");
+        }
+        *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+    }
+
+    fn read_sources(&self) -> Sources {
+        let mut files = read_dir(&self.shared.dir.join("sources.list.d"));
+        files.extend(read_file(&self.shared.dir.join("sources.list")));
+        let text = |(name, bytes): (String, Vec<u8>)| (name, String::from_utf8_lossy(&bytes).into_owned());
+        let texts: Vec<_> = files.into_iter().map(text).collect();
+        let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let (sources, bad) = Sources::parse(texts, &self.shared.proxies);
+        for error in bad {
+            tracing::debug!(%error, "source left out");
+        }
+        sources
+    }
+
+    fn read_default_keyring(&self) -> Keyring {
+        let Shared { dir, keyrings, .. } = &*self.shared;
+        let mut files = read_dir(&dir.join("trusted.gpg.d"));
+        files.retain(|(name, _)| name.ends_with(".gpg") || name.ends_with(".asc"));
+        files.extend(read_file(&dir.join("trusted.gpg")).filter(|(_, bytes)| !bytes.is_empty()));
+        files.extend(keyrings.iter().filter_map(|path| read_file(path)));
+        let mut default = Keyring::default();
+        files.iter().filter_map(parse).for_each(|keyring| default.extend(&keyring));
+        default
+    }
+}
+
+fn parse((name, bytes): &(String, Vec<u8>)) -> Option<Keyring> {
+    Keyring::parse(bytes, name).inspect_err(|error| tracing::warn!(%error, "keyring left out")).ok()
+}
+
+fn read_file(path: &Path) -> Option<(String, Vec<u8>)> {
+    match fs::read(path) {
+        Ok(bytes) => Some((path.display().to_string(), bytes)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "left out");
+            None
+        }
+    }
+}
+
+/// The files of a directory, in the order of their names.
+fn read_dir(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+    let mut paths: Vec<_> =
+        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    paths.sort();
+    paths.truncate(MAX_FILES);
+    paths.iter().filter_map(|path| read_file(path)).collect()
+}

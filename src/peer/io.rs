@@ -1,0 +1,394 @@
+//! The sockets of the peers' pool: one connection a peer, one task a connection.
+#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::{IpAddr, SocketAddr},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream},
+    sync::{mpsc, oneshot},
+    time::timeout,
+};
+
+use crate::hash::PIECE_SIZE;
+
+use super::{
+    pipeline::{Answer, Ask, Pipeline, Violation},
+    standing::{Standing, Standings},
+};
+
+/// Open connections at most.
+const MAX_CONNECTIONS: usize = 256;
+/// Asks that may wait for one connection.
+const MAX_WAITING: usize = 512;
+/// Asks under way on one connection at most.
+const MAX_OUTSTANDING: usize = 64;
+/// Time for a connection to come up.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// Time without a byte after which a connection that owes answers is given up.
+const SILENCE: Duration = Duration::from_secs(10);
+/// Time after which an idle connection is closed.
+const IDLE: Duration = Duration::from_secs(90);
+/// Bytes that a connection keeps asked for, before its rate is known.
+const FIRST_WINDOW: usize = 3 * PIECE_SIZE as usize;
+/// Bytes that a connection keeps asked for at most.
+const MAX_WINDOW: usize = 16 * PIECE_SIZE as usize;
+
+/// Why an ask got no answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// It is banned, or pausing after a failure.
+    #[error("not asked: banned or pausing")]
+    Unwelcome,
+    /// No connection, or no place for one more.
+    #[error("no connection")]
+    Unreachable,
+    /// The connection ended or fell silent before the answer was whole.
+    #[error("connection lost")]
+    Lost,
+    /// It broke the protocol.
+    #[error(transparent)]
+    Violation(#[from] Violation),
+}
+
+/// The connections to peers and what is remembered of them. Cheap to clone.
+#[derive(Clone)]
+pub struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    /// The own address that connections leave from, when the daemon is bound to one.
+    bind: Option<IpAddr>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connections: HashMap<SocketAddr, mpsc::Sender<Waiting>>,
+    standings: Standings,
+}
+
+struct Waiting {
+    ask: Ask,
+    reply: oneshot::Sender<Result<Answer, Failure>>,
+}
+
+/// What a person wants to know of the peers.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Connections open now.
+    pub connections: usize,
+    /// Every peer met, with its record and whether it is banned.
+    pub peers: Vec<(SocketAddr, Standing, bool)>,
+}
+
+impl Pool {
+    /// An empty pool. `bind` is the own address to dial from, if the daemon listens on one only.
+    pub fn new(bind: Option<IpAddr>) -> Self {
+        Self { shared: Arc::new(Shared { bind, state: Mutex::default() }) }
+    }
+
+    /// Asks a peer. The answer's bytes are claims. Dropping the future gives the ask up.
+    pub async fn ask(&self, peer: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
+        let (reply, answer) = oneshot::channel();
+        let connection = self.connection(peer)?;
+        if connection.try_send(Waiting { ask, reply }).is_err() {
+            return Err(Failure::Unreachable);
+        }
+        answer.await.unwrap_or(Err(Failure::Lost))
+    }
+
+    /// Whether a peer may be asked now.
+    pub fn is_welcome(&self, peer: SocketAddr) -> bool {
+        self.shared.lock().standings.is_welcome(peer, Instant::now())
+    }
+
+    /// The measured rate of a peer in bytes a second, if it may be asked at all.
+    pub fn rate(&self, peer: SocketAddr) -> Option<f64> {
+        let state = self.shared.lock();
+        let rate = state.standings.of(peer)?.rate;
+        rate.filter(|_| state.standings.is_welcome(peer, Instant::now()))
+    }
+
+    /// Whether any peer of measured rate is connected now.
+    pub fn has_measured(&self) -> bool {
+        let state = self.shared.lock();
+        let measured = |peer| state.standings.of(peer).is_some_and(|standing| standing.rate.is_some());
+        state.connections.iter().any(|(peer, connection)| !connection.is_closed() && measured(*peer))
+    }
+
+    /// A piece of that peer was proven.
+    pub fn proven(&self, peer: SocketAddr, bytes: u64) {
+        self.shared.lock().standings.handle_proven(peer, bytes, Instant::now());
+    }
+
+    /// A piece or state of that peer was proven false: it is named in the log and kept out.
+    pub fn convict(&self, peer: SocketAddr, what: &str) {
+        let term = self.shared.lock().standings.handle_convicted(peer, Instant::now());
+        tracing::warn!(%peer, hours = term.as_secs() / 3600, "liar banned: {what}");
+    }
+
+    /// The pool as it is now.
+    pub fn snapshot(&self) -> Snapshot {
+        let now = Instant::now();
+        let state = self.shared.lock();
+        let peers = state.standings.iter();
+        Snapshot {
+            connections: state.connections.values().filter(|connection| !connection.is_closed()).count(),
+            peers: peers.map(|(peer, standing)| (*peer, *standing, state.standings.is_banned(*peer, now))).collect(),
+        }
+    }
+
+    fn connection(&self, peer: SocketAddr) -> Result<mpsc::Sender<Waiting>, Failure> {
+        let mut state = self.shared.lock();
+        if !state.standings.is_welcome(peer, Instant::now()) {
+            return Err(Failure::Unwelcome);
+        }
+        if let Some(connection) = state.connections.get(&peer).filter(|connection| !connection.is_closed()) {
+            return Ok(connection.clone());
+        }
+        state.connections.retain(|_, connection| !connection.is_closed());
+        if state.connections.len() >= MAX_CONNECTIONS {
+            return Err(Failure::Unreachable);
+        }
+        let (connection, asks) = mpsc::channel(MAX_WAITING);
+        state.connections.insert(peer, connection.clone());
+        tokio::spawn(Connection::new(self.shared.clone(), peer, asks).run());
+        Ok(connection)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The task of one connection.
+struct Connection {
+    shared: Arc<Shared>,
+    peer: SocketAddr,
+    asks: mpsc::Receiver<Waiting>,
+    waiting: VecDeque<Waiting>,
+    replies: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
+    pipeline: Pipeline,
+    next_id: u64,
+    window: usize,
+    /// When the connection last turned from idle to busy, until the first byte comes.
+    asked_idle: Option<Instant>,
+    /// Since when the answer now due has had the connection to itself.
+    serving_since: Instant,
+}
+
+impl Connection {
+    fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>) -> Self {
+        Self {
+            shared,
+            peer,
+            asks,
+            waiting: VecDeque::new(),
+            replies: HashMap::new(),
+            pipeline: Pipeline::new(peer),
+            next_id: 0,
+            window: FIRST_WINDOW,
+            asked_idle: None,
+            serving_since: Instant::now(),
+        }
+    }
+
+    async fn run(mut self) {
+        let failure = match self.dial().await {
+            Ok(stream) => self.serve(stream).await,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "no connection");
+                Some(Failure::Unreachable)
+            }
+        };
+        self.asks.close();
+        if let Some(failure) = failure {
+            tracing::debug!(peer = %self.peer, %failure, "connection ended");
+            self.shared.lock().standings.handle_failure(self.peer, Instant::now());
+        }
+        while let Ok(waiting) = self.asks.try_recv() {
+            self.waiting.push_back(waiting);
+        }
+        let failure = failure.unwrap_or(Failure::Lost);
+        for reply in self.replies.into_values().chain(self.waiting.into_iter().map(|waiting| waiting.reply)) {
+            let _gone = reply.send(Err(failure));
+        }
+    }
+
+    async fn dial(&self) -> std::io::Result<TcpStream> {
+        let socket = if self.peer.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        if let Some(own) = self.shared.bind.filter(|own| own.is_ipv4() == self.peer.is_ipv4()) {
+            socket.bind(SocketAddr::new(own, 0))?;
+        }
+        socket.set_nodelay(true)?;
+        timeout(CONNECT_TIMEOUT, socket.connect(self.peer)).await?
+    }
+
+    /// Moves asks and answers until the connection ends. `None` when it ended in good order.
+    async fn serve(&mut self, mut stream: TcpStream) -> Option<Failure> {
+        let mut buffer = vec![0; 128 * 1024];
+        loop {
+            self.fill();
+            if let Some(bytes) = self.pipeline.poll_transmit()
+                && timeout(SILENCE, stream.write_all(&bytes)).await.is_ok_and(|sent| sent.is_ok()).eq(&false)
+            {
+                return Some(Failure::Lost);
+            }
+            let busy = self.pipeline.outstanding() > 0;
+            tokio::select! {
+                waiting = self.asks.recv(), if self.waiting.len() < MAX_WAITING => match waiting {
+                    Some(waiting) => self.waiting.push_back(waiting),
+                    None => return None,
+                },
+                read = timeout(if busy { SILENCE } else { IDLE }, stream.read(&mut buffer)) => match read {
+                    Ok(Ok(0) | Err(_)) | Err(_) if !busy && self.waiting.is_empty() => return None,
+                    Ok(Ok(0) | Err(_)) | Err(_) => return Some(Failure::Lost),
+                    Ok(Ok(len)) => {
+                        self.pipeline.handle_bytes(&buffer[..len]);
+                        if let Err(violation) = self.settle() {
+                            return Some(violation.into());
+                        }
+                        if self.pipeline.is_closing() && self.pipeline.outstanding() == 0 {
+                            return None;
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Hands waiting asks to the pipeline, as many as the connection can use.
+    fn fill(&mut self) {
+        while !self.pipeline.is_closing()
+            && self.pipeline.outstanding() < MAX_OUTSTANDING
+            && (self.pipeline.outstanding() == 0 || self.pipeline.bytes_due() < self.window)
+            && let Some(Waiting { ask, reply }) = self.waiting.pop_front()
+        {
+            if reply.is_closed() {
+                continue;
+            }
+            if self.pipeline.outstanding() == 0 {
+                self.serving_since = Instant::now();
+                self.asked_idle = Some(self.serving_since);
+            }
+            self.pipeline.ask(self.next_id, ask);
+            self.replies.insert(self.next_id, reply);
+            self.next_id += 1;
+        }
+    }
+
+    /// Passes on every answer that is whole and learns from its time.
+    fn settle(&mut self) -> Result<(), Violation> {
+        let now = Instant::now();
+        if let Some(asked) = self.asked_idle.take() {
+            self.shared.lock().standings.handle_round_trip(self.peer, now - asked, now);
+        }
+        while let Some((id, answer)) = self.pipeline.poll_answer()? {
+            let took = now - self.serving_since;
+            self.serving_since = now;
+            self.learn(&answer, took, now);
+            if let Some(reply) = self.replies.remove(&id) {
+                let _given_up = reply.send(Ok(answer));
+            }
+        }
+        Ok(())
+    }
+
+    fn learn(&mut self, answer: &Answer, took: Duration, now: Instant) {
+        let mut state = self.shared.lock();
+        match answer {
+            Answer::Body { bytes, .. } => {
+                state.standings.handle_served(self.peer, bytes.len(), took, now);
+                // The bandwidth-delay product, twice, so that the peer never waits for the next ask.
+                if let Some(Standing { rate: Some(rate), round_trip: Some(round_trip), .. }) =
+                    state.standings.of(self.peer)
+                {
+                    let product = (2.0 * rate * round_trip.as_secs_f64()) as usize;
+                    self.window = (product + FIRST_WINDOW).min(MAX_WINDOW);
+                }
+            }
+            Answer::Missing => {}
+            Answer::Busy(pause) => state.standings.handle_pause(self.peer, *pause, now),
+            Answer::TooMuch => state.standings.handle_pause(self.peer, Duration::from_secs(30), now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::hash::{ContentHash, Expected};
+
+    fn file(size: u64) -> Expected {
+        Expected { hash: ContentHash::of(&size.to_be_bytes()), size }
+    }
+
+    /// Reads heads until that many were seen.
+    async fn heads(stream: &mut TcpStream, count: usize) -> String {
+        let mut all = Vec::new();
+        while String::from_utf8_lossy(&all).matches("\r\n\r\n").count() < count {
+            assert!(stream.read_buf(&mut all).await.expect("a request") > 0);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    #[tokio::test]
+    async fn asks_of_several_files_share_one_connection_and_one_round_trip() {
+        let listener = TcpListener::bind("127.9.1.1:0").await.expect("loopback");
+        let peer = listener.local_addr().expect("bound");
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a peer");
+            let first = heads(&mut stream, 1).await;
+            let all = if first.matches("\r\n\r\n").count() < 3 { first + &heads(&mut stream, 2).await } else { first };
+            assert_eq!(all.matches("GET /~/").count(), 3);
+            stream
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nbbHTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n")
+                .await
+                .expect("sent");
+            stream
+        });
+        let pool = Pool::new(Some("127.9.1.2".parse().expect("an address")));
+        let ask = |size| pool.ask(peer, Ask::Piece { file: file(size), index: 0 });
+        let (a, b, c) = tokio::join!(ask(1), ask(2), ask(3));
+        assert!(matches!(a, Ok(Answer::Body { bytes, .. }) if &bytes[..] == b"a"));
+        assert!(matches!(b, Ok(Answer::Body { bytes, .. }) if &bytes[..] == b"bb"));
+        assert_eq!(c, Ok(Answer::Missing));
+        let stream = server.await.expect("the server's asserts hold");
+        assert_eq!(stream.peer_addr().expect("connected").ip().to_string(), "127.9.1.2");
+        assert!(pool.rate(peer).is_some() && pool.has_measured());
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_closes_early_fails_its_asks_and_is_left_alone_for_a_while() {
+        let listener = TcpListener::bind("127.9.2.1:0").await.expect("loopback");
+        let peer = listener.local_addr().expect("bound");
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a peer");
+            heads(&mut stream, 1).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.expect("sent");
+        });
+        let pool = Pool::new(None);
+        assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Lost));
+        assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Unwelcome));
+    }
+
+    #[tokio::test]
+    async fn a_convicted_peer_is_not_asked_again() {
+        let pool = Pool::new(None);
+        let peer = "127.9.3.1:9".parse().expect("an address");
+        pool.convict(peer, "a test");
+        assert_eq!(pool.ask(peer, Ask::Chain { file: file(9) }).await, Err(Failure::Unwelcome));
+        assert!(pool.snapshot().peers.iter().any(|(address, _, banned)| *address == peer && *banned));
+    }
+}

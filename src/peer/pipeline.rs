@@ -1,0 +1,314 @@
+//! One connection to a peer as a machine: asks in, bytes in, answers out.
+//!
+//! Plain HTTP/1.1 (RFC 9112) with several requests under way at once; answers come in the order of the asks.
+//!
+//! ```text
+//!  GET /~/<sha256> HTTP/1.1            HTTP/1.1 206 Partial Content
+//!  Host: 192.0.2.7:9978                Content-Range: bytes 524288-1048575/1600000
+//!  Range: bytes=524288-1048575         Content-Length: 524288
+//!                                      X-Huddle-Chain: <sha256 of the peer's piece chain>
+//! ```
+//!
+//! **Security.** The reader is strict: what is not exactly the answer to the ask is a [`Violation`] and ends the
+//! connection. A body's length is known before its first byte is kept, so memory is bounded by what was asked.
+
+use std::{collections::VecDeque, mem, net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::hash::{ContentHash, Expected, PieceChain};
+
+/// Bytes of an answer's head at most.
+const MAX_HEAD: usize = 8 * 1024;
+/// Header fields of an answer at most.
+const MAX_FIELDS: usize = 32;
+/// Bytes of the text beside a refusal at most; it is read and dropped.
+const MAX_REFUSAL: u64 = 4 * 1024;
+/// The longest wait that a busy peer's word is taken for.
+const MAX_RETRY_AFTER: u64 = 300;
+
+/// Header in which a peer names, by its digest, the piece chain that it vouches for.
+pub const CHAIN_HEADER: &str = "x-huddle-chain";
+
+/// What a peer is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// The bytes of one piece.
+    Piece {
+        /// The file.
+        file: Expected,
+        /// Which piece, counted from 0.
+        index: usize,
+    },
+    /// The file's piece chain.
+    Chain {
+        /// The file.
+        file: Expected,
+    },
+}
+
+impl Ask {
+    fn write_head(&self, host: SocketAddr, out: &mut BytesMut) {
+        let head = match self {
+            Self::Piece { file, .. } if file.pieces() == 1 => {
+                format!("GET /~/{} HTTP/1.1\r\nHost: {host}\r\n\r\n", file.hash)
+            }
+            Self::Piece { file, index } => {
+                let span = file.span(*index);
+                let last = span.end - 1;
+                format!("GET /~/{} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={}-{last}\r\n\r\n", file.hash, span.start)
+            }
+            Self::Chain { file } => format!("GET /~/{}/pieces HTTP/1.1\r\nHost: {host}\r\n\r\n", file.hash),
+        };
+        out.extend_from_slice(head.as_bytes());
+    }
+
+    /// Length of the body of a good answer, in bytes.
+    pub fn body_len(&self) -> usize {
+        match self {
+            Self::Piece { file, index } => file.piece_len(*index),
+            Self::Chain { file } => PieceChain::encoded_len(file),
+        }
+    }
+
+    fn is_ranged(&self) -> bool {
+        matches!(self, Self::Piece { file, .. } if file.pieces() > 1)
+    }
+
+    fn content_range(&self) -> Option<String> {
+        let Self::Piece { file, index } = self else { return None };
+        let span = file.span(*index);
+        Some(format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), file.size))
+    }
+}
+
+/// A peer's answer to one ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// What was asked for, in full length; the bytes are claims.
+    Body {
+        /// Exactly [`Ask::body_len`] bytes.
+        bytes: Bytes,
+        /// The digest of the chain that the peer vouches for, when it named one.
+        chain: Option<ContentHash>,
+    },
+    /// 404: it has not the file.
+    Missing,
+    /// 503: ask again after that time.
+    Busy(Duration),
+    /// 429: it was asked too much.
+    TooMuch,
+}
+
+/// A peer broke the protocol; nothing that follows on the connection can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    /// The head is not HTTP/1.1 or too long.
+    #[error("unreadable answer head")]
+    Head,
+    /// The status is none that answers the ask.
+    #[error("unexpected status {0}")]
+    Status(u16),
+    /// The body has no length, two, or not the one asked for.
+    #[error("answer of a wrong length")]
+    Length,
+    /// The answer is of another range.
+    #[error("answer of another range")]
+    Range,
+    /// Bytes came that nobody asked for.
+    #[error("bytes that nobody asked for")]
+    Unasked,
+}
+
+/// One connection's asks and answers. `handle_*` takes what happened, [`Pipeline::poll_answer`] gives what came of it.
+#[derive(Debug)]
+pub struct Pipeline {
+    host: SocketAddr,
+    asks: VecDeque<(u64, Ask)>,
+    input: BytesMut,
+    output: BytesMut,
+    reading: Reading,
+    closing: bool,
+}
+
+#[derive(Debug)]
+enum Reading {
+    Head,
+    Body { left: usize, kept: BytesMut, chain: Option<ContentHash> },
+    Refusal { left: usize, answer: Answer },
+}
+
+impl Pipeline {
+    /// A fresh connection to that peer.
+    pub fn new(host: SocketAddr) -> Self {
+        Self {
+            host,
+            asks: VecDeque::new(),
+            input: BytesMut::new(),
+            output: BytesMut::new(),
+            reading: Reading::Head,
+            closing: false,
+        }
+    }
+
+    /// Asks under way.
+    pub fn outstanding(&self) -> usize {
+        self.asks.len()
+    }
+
+    /// Whether the peer said that it closes after the answers so far; what is still asked must be asked elsewhere.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
+    /// Bytes of answers still to come, for the estimate of what a connection has in flight.
+    pub fn bytes_due(&self) -> usize {
+        self.asks.iter().map(|(_, ask)| ask.body_len()).sum()
+    }
+
+    /// Queues an ask under a name that [`Pipeline::poll_answer`] gives back.
+    pub fn ask(&mut self, id: u64, ask: Ask) {
+        ask.write_head(self.host, &mut self.output);
+        self.asks.push_back((id, ask));
+    }
+
+    /// Bytes to be sent.
+    #[must_use]
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        (!self.output.is_empty()).then(|| mem::take(&mut self.output).freeze())
+    }
+
+    /// Takes bytes that arrived. Call [`Pipeline::poll_answer`] until it has no more.
+    pub fn handle_bytes(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The next whole answer. After a [`Violation`] the connection is of no more use.
+    pub fn poll_answer(&mut self) -> Result<Option<(u64, Answer)>, Violation> {
+        loop {
+            let Some((id, ask)) = self.asks.front().copied() else {
+                return if self.input.is_empty() { Ok(None) } else { Err(Violation::Unasked) };
+            };
+            match &mut self.reading {
+                Reading::Head => match self.read_head(&ask)? {
+                    Some(reading) => self.reading = reading,
+                    None => return Ok(None),
+                },
+                Reading::Body { left, kept, chain } => {
+                    let take = self.input.len().min(*left);
+                    kept.extend_from_slice(&self.input.split_to(take));
+                    *left -= take;
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    let answer = Answer::Body { bytes: mem::take(kept).freeze(), chain: *chain };
+                    return Ok(Some(self.answered(id, answer)));
+                }
+                Reading::Refusal { left, answer } => {
+                    let take = self.input.len().min(*left);
+                    let _dropped = self.input.split_to(take);
+                    *left -= take;
+                    if *left > 0 {
+                        return Ok(None);
+                    }
+                    let answer = answer.clone();
+                    return Ok(Some(self.answered(id, answer)));
+                }
+            }
+        }
+    }
+
+    /// The connection is gone: the asks that were not answered.
+    pub fn into_unanswered(self) -> impl Iterator<Item = u64> {
+        self.asks.into_iter().map(|(id, _)| id)
+    }
+
+    fn answered(&mut self, id: u64, answer: Answer) -> (u64, Answer) {
+        self.asks.pop_front();
+        self.reading = Reading::Head;
+        (id, answer)
+    }
+
+    fn read_head(&mut self, ask: &Ask) -> Result<Option<Reading>, Violation> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut response = httparse::Response::new(&mut fields);
+        let window = &self.input[..self.input.len().min(MAX_HEAD)];
+        let len = match response.parse(window).map_err(|_| Violation::Head)? {
+            httparse::Status::Complete(len) => len,
+            httparse::Status::Partial if window.len() < MAX_HEAD => return Ok(None),
+            httparse::Status::Partial => return Err(Violation::Head),
+        };
+        let head = Head::read(&response)?;
+        let reading = head.judge(ask)?;
+        self.closing |= head.close;
+        let _head = self.input.split_to(len);
+        Ok(Some(reading))
+    }
+}
+
+/// The fields of an answer's head that matter.
+struct Head {
+    status: u16,
+    length: u64,
+    content_range: Option<String>,
+    retry_after: Option<u64>,
+    chain: Option<ContentHash>,
+    close: bool,
+}
+
+impl Head {
+    fn read(response: &httparse::Response<'_, '_>) -> Result<Self, Violation> {
+        if response.version != Some(1) {
+            return Err(Violation::Head);
+        }
+        let status = response.code.ok_or(Violation::Head)?;
+        let (mut length, mut content_range, mut retry_after, mut chain, mut close) = (None, None, None, None, false);
+        for field in &*response.headers {
+            let value = std::str::from_utf8(field.value).map_err(|_| Violation::Head)?.trim();
+            match field.name.to_ascii_lowercase().as_str() {
+                "content-length" => {
+                    let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
+                    let value = value.parse().ok().filter(|_| digits).ok_or(Violation::Length)?;
+                    if length.replace(value).is_some() {
+                        return Err(Violation::Length);
+                    }
+                }
+                "transfer-encoding" => return Err(Violation::Length),
+                "content-range" => content_range = Some(value.to_owned()),
+                "retry-after" => retry_after = value.parse().ok(),
+                "connection" => close |= value.eq_ignore_ascii_case("close"),
+                name if name == CHAIN_HEADER => chain = value.parse().ok(),
+                _ => {}
+            }
+        }
+        let length = length.ok_or(Violation::Length)?;
+        Ok(Self { status, length, content_range, retry_after, chain, close })
+    }
+
+    fn judge(&self, ask: &Ask) -> Result<Reading, Violation> {
+        let refusal = |answer| {
+            let left = self.length.try_into().ok().filter(|_| self.length <= MAX_REFUSAL).ok_or(Violation::Length)?;
+            Ok(Reading::Refusal { left, answer })
+        };
+        match self.status {
+            206 if !ask.is_ranged() || self.content_range != ask.content_range() => return Err(Violation::Range),
+            200 if ask.is_ranged() => return Err(Violation::Range),
+            200 | 206 => {}
+            404 => return refusal(Answer::Missing),
+            429 => return refusal(Answer::TooMuch),
+            503 => {
+                let seconds = self.retry_after.unwrap_or(1).min(MAX_RETRY_AFTER);
+                return refusal(Answer::Busy(Duration::from_secs(seconds)));
+            }
+            other => return Err(Violation::Status(other)),
+        }
+        let left = ask.body_len();
+        if self.length != left as u64 {
+            return Err(Violation::Length);
+        }
+        Ok(Reading::Body { left, kept: BytesMut::with_capacity(left), chain: self.chain })
+    }
+}
+
+#[cfg(test)]
+mod tests;

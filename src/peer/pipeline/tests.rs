@@ -1,0 +1,160 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::hash::PIECE_SIZE;
+
+fn pipeline() -> Pipeline {
+    Pipeline::new("127.1.2.3:9978".parse().expect("an address"))
+}
+
+fn small(size: u64) -> Expected {
+    Expected { hash: ContentHash::of(&size.to_be_bytes()), size }
+}
+
+fn piece(file: Expected, index: usize) -> Ask {
+    Ask::Piece { file, index }
+}
+
+fn answers(pipeline: &mut Pipeline) -> Result<Vec<(u64, Answer)>, Violation> {
+    let mut all = Vec::new();
+    while let Some(answer) = pipeline.poll_answer()? {
+        all.push(answer);
+    }
+    Ok(all)
+}
+
+fn body(bytes: &'static [u8]) -> Answer {
+    Answer::Body { bytes: Bytes::from_static(bytes), chain: None }
+}
+
+#[test]
+fn asks_across_files_go_out_at_once_and_are_answered_in_order() {
+    let mut pipeline = pipeline();
+    pipeline.ask(7, piece(small(3), 0));
+    pipeline.ask(8, piece(small(4), 0));
+    pipeline.ask(9, piece(small(5), 0));
+    let sent = pipeline.poll_transmit().expect("three heads");
+    assert_eq!(String::from_utf8_lossy(&sent).matches("GET /~/").count(), 3);
+    assert!(pipeline.poll_transmit().is_none());
+
+    pipeline.handle_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 404 Not Found\r\ncontent-length: 2\r\n\r\nnoHTTP/1.1 503 Busy\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n");
+    let expected = vec![(7, body(b"abc")), (8, Answer::Missing), (9, Answer::Busy(Duration::from_secs(7)))];
+    assert_eq!(answers(&mut pipeline), Ok(expected));
+    assert_eq!(pipeline.outstanding(), 0);
+}
+
+#[test]
+fn a_piece_of_many_is_asked_by_range_and_must_come_as_that_range() {
+    let file = small(2 * PIECE_SIZE + 10);
+    let mut good = pipeline();
+    good.ask(1, piece(file, 2));
+    let sent = good.poll_transmit().expect("a head");
+    assert!(String::from_utf8_lossy(&sent).contains("Range: bytes=1048576-1048585\r\n"));
+    good.handle_bytes(
+        b"HTTP/1.1 206 x\r\nContent-Range: bytes 1048576-1048585/1048586\r\nContent-Length: 10\r\n\r\n0123456789",
+    );
+    assert_eq!(answers(&mut good), Ok(vec![(1, body(b"0123456789"))]));
+
+    for head in [
+        "206 x\r\nContent-Range: bytes 1048575-1048584/1048586\r\nContent-Length: 10",
+        "206 x\r\nContent-Range: bytes 1048576-1048585/*\r\nContent-Length: 10",
+        "206 x\r\nContent-Length: 10",
+        "200 OK\r\nContent-Length: 1048586",
+        "200 OK\r\nContent-Length: 10",
+    ] {
+        let mut bad = pipeline();
+        bad.ask(1, piece(file, 2));
+        bad.handle_bytes(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
+        assert_eq!(answers(&mut bad), Err(Violation::Range), "{head}");
+    }
+}
+
+#[test]
+fn an_answer_without_one_exact_length_is_a_violation() {
+    for fields in [
+        "Content-Length: 4",
+        "Content-Length: 2",
+        "Content-Length: +3",
+        "Content-Length: 3, 3",
+        "Content-Length: 99999999999999999999999",
+        "Content-Length: 3\r\nContent-Length: 3",
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked",
+        "X: y",
+    ] {
+        let mut pipeline = pipeline();
+        pipeline.ask(1, piece(small(3), 0));
+        pipeline.handle_bytes(format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\n").as_bytes());
+        assert_eq!(answers(&mut pipeline), Err(Violation::Length), "{fields}");
+    }
+}
+
+#[test]
+fn heads_without_end_or_of_another_protocol_are_violations() {
+    let endless = format!("HTTP/1.1 200 OK\r\nA: {}", "a".repeat(MAX_HEAD));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(MAX_FIELDS + 1));
+    for head in [endless.as_str(), many.as_str(), "SSH-2.0-OpenSSH\r\n", "HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n"]
+    {
+        let mut pipeline = pipeline();
+        pipeline.ask(1, piece(small(3), 0));
+        pipeline.handle_bytes(head.as_bytes());
+        assert_eq!(answers(&mut pipeline), Err(Violation::Head), "{}", &head[..20.min(head.len())]);
+    }
+}
+
+#[test]
+fn statuses_that_answer_nothing_interim_ones_and_unasked_bytes_are_violations() {
+    for status in [100, 102, 301, 304, 416, 500] {
+        let mut pipeline = pipeline();
+        pipeline.ask(1, piece(small(3), 0));
+        pipeline.handle_bytes(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").as_bytes());
+        assert_eq!(answers(&mut pipeline), Err(Violation::Status(status)));
+    }
+    let mut idle = pipeline();
+    idle.handle_bytes(b"HTTP/1.1 200 OK\r\n");
+    assert_eq!(answers(&mut idle), Err(Violation::Unasked));
+    let mut long = pipeline();
+    long.ask(1, piece(small(3), 0));
+    long.handle_bytes(b"HTTP/1.1 404 x\r\nContent-Length: 5000000000\r\n\r\n");
+    assert_eq!(answers(&mut long), Err(Violation::Length));
+}
+
+#[test]
+fn what_was_not_answered_when_the_connection_went_is_known() {
+    let mut pipeline = pipeline();
+    for id in 1..=3 {
+        pipeline.ask(id, piece(small(3), 0));
+    }
+    pipeline.handle_bytes(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 O");
+    assert_eq!(answers(&mut pipeline).map(|answers| answers.len()), Ok(1));
+    assert!(pipeline.is_closing());
+    assert_eq!(pipeline.into_unanswered().collect::<Vec<_>>(), [2, 3]);
+}
+
+proptest! {
+    #[test]
+    fn any_cutting_of_the_bytes_gives_the_same_answers(cuts in prop::collection::vec(1..9usize, 1..30)) {
+        let stream = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 429 x\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nvwxyz";
+        let mut pipeline = pipeline();
+        for (id, size) in [(1, 3), (2, 4), (3, 5)] {
+            pipeline.ask(id, piece(small(size), 0));
+        }
+        let (mut rest, mut cuts, mut got) = (&stream[..], cuts.into_iter().cycle(), Vec::new());
+        while !rest.is_empty() {
+            let (chunk, tail) = rest.split_at(rest.len().min(cuts.next().expect("a cycle")));
+            pipeline.handle_bytes(chunk);
+            got.extend(answers(&mut pipeline).expect("a well-formed stream"));
+            rest = tail;
+        }
+        prop_assert_eq!(got, vec![(1, body(b"abc")), (2, Answer::TooMuch), (3, body(b"vwxyz"))]);
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..400), prefix in 0..3usize) {
+        let mut pipeline = pipeline();
+        pipeline.ask(1, piece(small(3), 0));
+        pipeline.handle_bytes([&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 206 OK\r\nContent-Length: 3\r\n"][prefix]);
+        pipeline.handle_bytes(&bytes);
+        let _ = answers(&mut pipeline);
+    }
+}

@@ -1,0 +1,211 @@
+//! Have, and give: opening what is held.
+#![expect(clippy::disallowed_methods, reason = "the door to the store's clock and files")]
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::FileExt,
+    sync::{Arc, Mutex},
+    time::Instant,
+};
+
+use rusqlite::{OptionalExtension, params};
+
+use crate::{
+    archive::Shareable,
+    hash::{ContentHash, Expected, PieceChain},
+};
+
+use super::{Change, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
+
+/// Objects looked at in one question for all that is offered; other readers get their turn between two.
+const PAGE: i64 = 256;
+
+/// A file that is held, open. It is not evicted before it is dropped.
+pub struct Blob {
+    /// Its bytes.
+    pub file: File,
+    /// Its digest and size.
+    pub expected: Expected,
+    /// Its piece hashes, proven.
+    pub chain: PieceChain,
+    _hold: Hold,
+}
+
+impl Blob {
+    /// Reads `length` bytes from `offset` on, wherever others read at the same time.
+    pub fn read(&self, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    }
+}
+
+/// A file that may be given to strangers: held, vouched for by a public repository, and current.
+pub struct Offer {
+    /// The right to name it.
+    pub file: Shareable,
+    /// The file.
+    pub blob: Blob,
+}
+
+/// Keeps a file from eviction.
+struct Hold {
+    hash: ContentHash,
+    shelf: Arc<Mutex<Shelf>>,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        locked(&self.shelf).let_go(self.hash);
+    }
+}
+
+/// What the catalogue says of an object.
+struct Held {
+    size: u64,
+    chain: Option<Vec<u8>>,
+}
+
+impl Store {
+    /// Opens a file, when it is held. One whose proof was lost with a damaged catalogue is hashed first.
+    pub fn open_object(&self, hash: ContentHash) -> Result<Option<Blob>, StoreError> {
+        let Some(held) = self.held(hash)? else { return Ok(None) };
+        self.open_held(hash, held)
+    }
+
+    /// Opens a file for strangers; everything that they may not have is `None`, whatever the reason.
+    pub fn offer(&self, hash: ContentHash) -> Result<Option<Offer>, StoreError> {
+        let held = self.held(hash)?.filter(|held| held.chain.is_some());
+        let shareable = self.by_hash(hash)?.iter().find_map(|vouched| vouched.shareable());
+        let (Some(held), Some(file)) = (held, shareable) else { return Ok(None) };
+        let blob = self.open_held(hash, held)?.filter(|blob| blob.expected == *file.expected());
+        Ok(blob.map(|blob| Offer { file, blob }))
+    }
+
+    /// The hashes of all files that [`Store::offer`] would give.
+    pub fn offered(&self) -> Result<Vec<ContentHash>, StoreError> {
+        let mut offered = Vec::new();
+        let mut after = Vec::new();
+        loop {
+            let mut last: Option<[u8; 32]> = None;
+            let reader = self.0.database.reader();
+            let mut statement = reader.prepare_cached(
+                "SELECT o.hash, p.repository FROM
+                     (SELECT hash, size FROM object WHERE hash > ?1 AND chain IS NOT NULL ORDER BY hash LIMIT ?2) o
+                 LEFT JOIN promise p ON p.hash = o.hash AND p.size = o.size AND p.current = 1
+                 ORDER BY o.hash",
+            )?;
+            let mut rows = statement.query(params![after, PAGE])?;
+            while let Some(row) = rows.next()? {
+                let hash = row.get(0)?;
+                last = Some(hash);
+                let hash = ContentHash::new(hash);
+                let known = row.get::<_, Option<i64>>(1)?.and_then(|id| self.0.repositories.by_id(id));
+                if known.is_some_and(|known| known.shareable) && offered.last() != Some(&hash) {
+                    offered.push(hash);
+                }
+            }
+            match last {
+                Some(last) => after = last.to_vec(),
+                None => break,
+            }
+        }
+        let shelf = self.0.shelf();
+        offered.retain(|&hash| !shelf.is_gone(hash));
+        Ok(offered)
+    }
+
+    /// Proves one file that was found without a row, and says whether there was one: for an idle moment.
+    pub fn prove_next(&self) -> Result<bool, StoreError> {
+        let found: Option<[u8; 32]> = self
+            .0
+            .database
+            .reader()
+            .prepare_cached("SELECT hash FROM object WHERE chain IS NULL ORDER BY id LIMIT 1")?
+            .query_row([], |row| row.get(0))
+            .optional()?;
+        let Some(hash) = found else { return Ok(false) };
+        self.open_object(ContentHash::new(hash))?;
+        keep::flush(&mut self.0.database.writer(), &self.0.shelf)?;
+        Ok(true)
+    }
+
+    /// What the catalogue says of an object, unless it was evicted a moment ago.
+    fn held(&self, hash: ContentHash) -> Result<Option<Held>, StoreError> {
+        let held = self
+            .0
+            .database
+            .reader()
+            .prepare_cached("SELECT size, chain FROM object WHERE hash = ?1")?
+            .query_row([hash.as_bytes()], |row| {
+                Ok(Held { size: row.get::<_, i64>(0)?.cast_unsigned(), chain: row.get(1)? })
+            })
+            .optional()?;
+        Ok(held)
+    }
+
+    fn open_held(&self, hash: ContentHash, held: Held) -> Result<Option<Blob>, StoreError> {
+        let hold = {
+            let mut shelf = self.0.shelf();
+            if shelf.is_gone(hash) {
+                return Ok(None);
+            }
+            shelf.hold(hash);
+            Hold { hash, shelf: self.0.shelf.clone() }
+        };
+        let expected = Expected { hash, size: held.size };
+        let file = self.0.objects.file(hash)?.filter(|(_, length)| *length == held.size).map(|(file, _)| file);
+        let claimed = held.chain.and_then(|chain| PieceChain::decode(&expected, &chain).ok());
+        let unproven = claimed.is_none();
+        let chain = match (&file, claimed) {
+            (Some(file), None) => self.prove(file, &expected)?,
+            (_, claimed) => claimed,
+        };
+        let (Some(file), Some(chain)) = (file, chain) else {
+            drop(hold);
+            self.forget(hash, unproven)?;
+            return Ok(None);
+        };
+        let due = self.0.shelf().touch(hash, Instant::now());
+        if due {
+            keep::flush_if_idle(&self.0)?;
+        }
+        Ok(Some(Blob { file, expected, chain, _hold: hold }))
+    }
+
+    /// Hashes a file that was found without a row, and writes down its chain when it is what its name says.
+    fn prove(&self, file: &File, expected: &Expected) -> Result<Option<PieceChain>, StoreError> {
+        let Ok(verified) = rebuild::hash(file, expected)? else { return Ok(None) };
+        self.0
+            .database
+            .writer()
+            .prepare_cached("UPDATE object SET chain = ?2 WHERE hash = ?1")?
+            .execute(params![expected.hash.as_bytes(), verified.chain().encode()])?;
+        self.0.tell(Change::Stored(expected.hash));
+        Ok(Some(verified.chain().clone()))
+    }
+
+    /// Gives up a file that is damaged or missing, so that it is never served again; not one that took its place since.
+    pub(super) fn forget(&self, hash: ContentHash, unproven: bool) -> Result<(), StoreError> {
+        let writer = self.0.database.writer();
+        let row: Option<(i64, bool)> = writer
+            .prepare_cached("SELECT size, chain IS NULL FROM object WHERE hash = ?1")?
+            .query_row([hash.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let mut shelf = self.0.shelf();
+        let Some((size, still_unproven)) = row.filter(|_| !shelf.is_gone(hash)) else { return Ok(()) };
+        let size = size.cast_unsigned();
+        let replaced = unproven && !still_unproven;
+        let sound = !unproven && self.0.objects.file(hash)?.is_some_and(|(_, length)| length == size);
+        if replaced || sound {
+            return Ok(());
+        }
+        tracing::warn!(%hash, "the object is missing or damaged; given up");
+        writer.prepare_cached("DELETE FROM object WHERE hash = ?1")?.execute([hash.as_bytes()])?;
+        shelf.remove(hash, size);
+        self.0.objects.remove(hash)?;
+        self.0.tell(Change::Gone(hash));
+        Ok(())
+    }
+}

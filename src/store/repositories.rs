@@ -1,0 +1,99 @@
+//! Which repositories are known: the few names that every request is matched against, kept in memory.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use rusqlite::Connection;
+
+use crate::{
+    archive::{Repository, Vouched},
+    hash::Expected,
+};
+
+use super::{Allowed, StoreError, schema::Database};
+
+/// Length in bytes of the longest request that is looked up at all.
+const KEY_MAX: usize = 4096;
+
+/// Repositories kept; each was signed by a key that apt accepts, but the same archive can be asked for by many names.
+pub(super) const REPOSITORIES_MAX: i64 = 1024;
+
+/// A repository's row.
+pub(super) struct Known {
+    pub(super) id: i64,
+    pub(super) repository: Repository,
+    /// Public when it was learned, and not forbidden now.
+    pub(super) shareable: bool,
+}
+
+impl Known {
+    /// Speaks for a file that the catalogue has a row for.
+    pub(super) fn vouch(&self, expected: Expected, path: String) -> Vouched {
+        Vouched::restore(expected, self.repository.clone(), path, self.shareable)
+    }
+}
+
+/// All of them.
+pub(super) struct Repositories {
+    allowed: Allowed,
+    known: RwLock<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    by_name: HashMap<String, Arc<Known>>,
+    by_id: HashMap<i64, Arc<Known>>,
+    longest: usize,
+}
+
+impl Repositories {
+    pub(super) fn load(database: &Database, allowed: Allowed) -> Result<Self, StoreError> {
+        let repositories = Self { allowed, known: RwLock::default() };
+        repositories.reload(&database.reader())?;
+        Ok(repositories)
+    }
+
+    /// Reads the table again, after a change to it was committed.
+    pub(super) fn reload(&self, connection: &Connection) -> Result<(), StoreError> {
+        let mut names = Names::default();
+        let mut statement = connection.prepare_cached("SELECT id, name, shareable FROM repository")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(1)?;
+            let repository = Repository::restore(&name);
+            let shareable = row.get(2)? && (self.allowed)(&repository);
+            let known = Arc::new(Known { id: row.get(0)?, repository, shareable });
+            names.longest = names.longest.max(name.len());
+            names.by_id.insert(known.id, known.clone());
+            names.by_name.insert(name, known);
+        }
+        *self.known.write().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+
+    /// Cuts `host[:port]/path` into each known repository that it may lie in and the path below it, the longest first.
+    pub(super) fn split<'key>(&self, key: &'key str) -> Vec<(Arc<Known>, &'key str)> {
+        if key.len() > KEY_MAX {
+            return Vec::new();
+        }
+        let names = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let within = key.len().min(names.longest + 1);
+        key.as_bytes()[..within]
+            .iter()
+            .enumerate()
+            .rev()
+            .filter(|&(_, &byte)| byte == b'/')
+            .filter_map(|(slash, _)| Some((names.by_name.get(&key[..slash])?.clone(), &key[slash + 1..])))
+            .collect()
+    }
+
+    pub(super) fn by_id(&self, id: i64) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
+    }
+
+    pub(super) fn named(&self, repository: &Repository) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).by_name.get(repository.as_str()).cloned()
+    }
+}

@@ -1,0 +1,193 @@
+//! The catalogue's tables.
+//!
+//! ```text
+//!  repository --< suite     one a Release: its date, signer and a digest of its members
+//!       |           |
+//!       +------< listing    a Release, or an index that one lists: it vouches for promises
+//!       |           |
+//!       +------< promise    (repository, path, listing) -> hash, size, current
+//!
+//!  object                   hash -> size, piece chain, last use, where it came from
+//! ```
+//!
+//! `promise.current` is 0 for what the listing named in its version before this one and does not name any more: still
+//! right for a client that asks by older indexes, no longer offered. After one more version the row goes. Hashes are
+//! blobs of 32 bytes, piece chains are as on the wire, times are seconds since 1970. `object.used` counts uses, not
+//! time, so that a clock which jumps evicts nothing. `object.chain` is NULL for a file found without a row: not believed
+//! until it has been hashed.
+#![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{StoreError, locked};
+
+/// Each brings the schema one version further; never edited once released.
+const MIGRATIONS: [&str; 1] = ["
+    CREATE TABLE repository (
+        id        INTEGER PRIMARY KEY,
+        name      TEXT NOT NULL UNIQUE,
+        shareable INTEGER NOT NULL
+    );
+    CREATE TABLE suite (
+        id         INTEGER PRIMARY KEY,
+        repository INTEGER NOT NULL REFERENCES repository,
+        dir        TEXT NOT NULL,
+        date       INTEGER NOT NULL,
+        signer     TEXT NOT NULL,
+        members    BLOB NOT NULL,
+        learned    INTEGER NOT NULL,
+        UNIQUE (repository, dir)
+    );
+    CREATE TABLE listing (
+        id         INTEGER PRIMARY KEY,
+        repository INTEGER NOT NULL REFERENCES repository,
+        suite      INTEGER NOT NULL REFERENCES suite,
+        path       TEXT NOT NULL,
+        hash       BLOB NOT NULL,
+        files      INTEGER NOT NULL,
+        learned    INTEGER NOT NULL,
+        UNIQUE (repository, path)
+    );
+    CREATE TABLE promise (
+        repository INTEGER NOT NULL REFERENCES repository,
+        path       TEXT NOT NULL,
+        listing    INTEGER NOT NULL REFERENCES listing,
+        hash       BLOB NOT NULL,
+        size       INTEGER NOT NULL,
+        current    INTEGER NOT NULL,
+        PRIMARY KEY (repository, path, listing)
+    ) WITHOUT ROWID;
+    CREATE INDEX promise_by_hash ON promise (hash) WHERE current = 1;
+    CREATE TABLE object (
+        id         INTEGER PRIMARY KEY,
+        hash       BLOB NOT NULL UNIQUE,
+        size       INTEGER NOT NULL,
+        used       INTEGER NOT NULL,
+        stored     INTEGER NOT NULL,
+        repository TEXT,
+        path       TEXT,
+        chain      BLOB
+    );
+    CREATE INDEX object_unproven ON object (id) WHERE chain IS NULL;
+"];
+
+/// How long one connection waits for the other where WAL still makes it wait.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Page caches in KiB: the writer sorts an index of many thousand paths into place, the reader looks up one at a time.
+const WRITER_CACHE: i64 = 8192;
+const READER_CACHE: i64 = 1024;
+
+/// Bytes of write-ahead log kept on disk after a large transaction.
+const LOG_KEPT: i64 = 4 << 20;
+
+/// The two connections to the catalogue.
+pub(super) struct Database {
+    /// Closed first: the last connection brings the log home, which one that only reads cannot.
+    reader: Mutex<Connection>,
+    writer: Mutex<Connection>,
+}
+
+impl Database {
+    /// Opens the catalogue, makes it where there is none, and sets a damaged one aside.
+    pub(super) fn open(path: &Path) -> Result<Self, StoreError> {
+        match Self::try_open(path) {
+            Err(StoreError::Catalogue(error)) if damaged(&error) => {
+                let aside = set_aside(path)?;
+                tracing::warn!(%error, "the catalogue is damaged; kept as {}, begun anew", aside.display());
+                Self::try_open(path)
+            }
+            other => other,
+        }
+    }
+
+    /// The connection that writes.
+    pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
+        locked(&self.writer)
+    }
+
+    /// The connection that writes, unless it is at work.
+    pub(super) fn idle_writer(&self) -> Option<MutexGuard<'_, Connection>> {
+        self.writer.try_lock().ok()
+    }
+
+    /// The connection that reads; hold it for one question only.
+    pub(super) fn reader(&self) -> MutexGuard<'_, Connection> {
+        locked(&self.reader)
+    }
+
+    fn try_open(path: &Path) -> Result<Self, StoreError> {
+        // Made here because SQLite gives its log and shared memory the mode of the file.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed())
+            .open(path)
+            .map_err(StoreError::at(path))?;
+        let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let mut writer = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        writer.busy_timeout(BUSY)?;
+        writer.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        writer.pragma_update(None, "synchronous", "NORMAL")?;
+        writer.pragma_update(None, "cache_size", -WRITER_CACHE)?;
+        writer.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))?;
+        check(&writer)?;
+        migrate(&mut writer, path)?;
+
+        let reader = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        reader.busy_timeout(BUSY)?;
+        reader.pragma_update(None, "cache_size", -READER_CACHE)?;
+        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+}
+
+fn check(writer: &Connection) -> Result<(), rusqlite::Error> {
+    let verdict: String = writer.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if verdict == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(rusqlite::Error::SqliteFailure(code, Some(verdict)))
+}
+
+fn migrate(writer: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let found: usize = writer.query_row("PRAGMA user_version", [], |row| row.get::<_, u32>(0))? as usize;
+    if found > MIGRATIONS.len() {
+        return Err(StoreError::Later { path: path.to_owned(), found, known: MIGRATIONS.len() });
+    }
+    for (version, migration) in (1_u32..).zip(MIGRATIONS).skip(found) {
+        let transaction = writer.transaction()?;
+        transaction.execute_batch(migration)?;
+        transaction.pragma_update(None, "user_version", version)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}
+
+fn damaged(error: &rusqlite::Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
+/// Keeps the last damaged catalogue for whoever wants to look; its log is of no use to a new one.
+fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
+    let aside = path.with_extension("sqlite.damaged");
+    fs::rename(path, &aside).map_err(StoreError::at(path))?;
+    for end in ["sqlite-wal", "sqlite-shm"] {
+        let path = path.with_extension(end);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(StoreError::at(path)(error)),
+            _ => {}
+        }
+    }
+    Ok(aside)
+}

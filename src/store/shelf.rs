@@ -1,0 +1,174 @@
+//! What the store keeps in memory: sums, what is being read, what is on its way, and uses not written down yet.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use crate::hash::{ContentHash, Expected};
+
+/// Uses kept in memory, and for how long, when nothing else is written.
+const USES_PENDING: usize = 1024;
+const USES_WAIT: Duration = Duration::from_secs(60);
+
+/// The sums and sets. Every change is one call, so that the lock around it is held for a moment.
+#[derive(Default)]
+pub(super) struct Shelf {
+    /// Files held, and their bytes.
+    pub(super) objects: usize,
+    pub(super) bytes: u64,
+    /// Uses counted so far, in this run and those before.
+    uses: u64,
+    reading: HashMap<ContentHash, u32>,
+    partials: HashMap<u64, Reserved>,
+    reserved: u64,
+    next_partial: u64,
+    pending: Pending,
+}
+
+/// Room set aside for a file on its way.
+struct Reserved {
+    expected: Expected,
+    written: Arc<AtomicU64>,
+}
+
+/// What the catalogue has not been told yet.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// Hash and use count.
+    pub(super) used: HashMap<ContentHash, u64>,
+    /// Evicted.
+    pub(super) gone: HashSet<ContentHash>,
+    /// When the first of the uses was counted.
+    since: Option<Instant>,
+}
+
+impl Shelf {
+    pub(super) fn new(objects: usize, bytes: u64, uses: u64) -> Self {
+        Self { objects, bytes, uses, ..Self::default() }
+    }
+
+    pub(super) fn partials(&self) -> usize {
+        self.partials.len()
+    }
+
+    /// Bytes set aside for files on their way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.reserved
+    }
+
+    /// Bytes set aside that the disk has not seen yet.
+    fn unwritten(&self) -> u64 {
+        self.partials.values().map(|partial| partial.expected.size.saturating_sub(partial.written.load(Relaxed))).sum()
+    }
+
+    /// Bytes missing for a file of `size`, under a quota and with `free` bytes on the disk of which `min_free` must stay.
+    pub(super) fn shortage(&self, size: u64, quota: u64, free: u64, min_free: u64) -> u64 {
+        let over = self.bytes.saturating_add(self.reserved).saturating_add(size).saturating_sub(quota);
+        let short = min_free.saturating_add(self.unwritten()).saturating_add(size).saturating_sub(free);
+        over.max(short)
+    }
+
+    /// Sets room aside; the number names it.
+    pub(super) fn reserve(&mut self, expected: Expected, written: Arc<AtomicU64>) -> u64 {
+        let number = self.next_partial;
+        self.next_partial += 1;
+        self.reserved += expected.size;
+        self.partials.insert(number, Reserved { expected, written });
+        number
+    }
+
+    /// Gives room back. Once only has an effect.
+    pub(super) fn release(&mut self, number: u64) {
+        if let Some(partial) = self.partials.remove(&number) {
+            self.reserved -= partial.expected.size;
+        }
+    }
+
+    /// A file came to be held that was not.
+    pub(super) fn add(&mut self, size: u64) {
+        self.objects += 1;
+        self.bytes += size;
+    }
+
+    /// A file is held no more.
+    pub(super) fn remove(&mut self, hash: ContentHash, size: u64) {
+        self.objects = self.objects.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(size);
+        self.pending.used.remove(&hash);
+    }
+
+    /// Evicted: the row goes with the next writes.
+    pub(super) fn evict(&mut self, hash: ContentHash, size: u64) {
+        self.remove(hash, size);
+        self.pending.gone.insert(hash);
+    }
+
+    /// Whether the file was evicted while its row still stands.
+    pub(super) fn is_gone(&self, hash: ContentHash) -> bool {
+        self.pending.gone.contains(&hash)
+    }
+
+    /// Takes back an eviction that the catalogue was not told of.
+    pub(super) fn returned(&mut self, hash: ContentHash) -> bool {
+        self.pending.gone.remove(&hash)
+    }
+
+    /// Counts a use, and says whether it is time to write uses down.
+    pub(super) fn touch(&mut self, hash: ContentHash, now: Instant) -> bool {
+        let used = self.next_use();
+        self.pending.used.insert(hash, used);
+        let since = *self.pending.since.get_or_insert(now);
+        self.pending.used.len() >= USES_PENDING || now.saturating_duration_since(since) >= USES_WAIT
+    }
+
+    pub(super) fn next_use(&mut self) -> u64 {
+        self.uses += 1;
+        self.uses
+    }
+
+    /// A use that is newer than the row's.
+    pub(super) fn last_use(&self, hash: ContentHash) -> Option<u64> {
+        self.pending.used.get(&hash).copied()
+    }
+
+    pub(super) fn hold(&mut self, hash: ContentHash) {
+        *self.reading.entry(hash).or_default() += 1;
+    }
+
+    pub(super) fn let_go(&mut self, hash: ContentHash) {
+        if let Some(readers) = self.reading.get_mut(&hash) {
+            *readers -= 1;
+            if *readers == 0 {
+                self.reading.remove(&hash);
+            }
+        }
+    }
+
+    /// Being read.
+    pub(super) fn is_busy(&self, hash: ContentHash) -> bool {
+        self.reading.contains_key(&hash)
+    }
+
+    /// The hashes on their way.
+    pub(super) fn arriving(&self) -> HashSet<ContentHash> {
+        self.partials.values().map(|partial| partial.expected.hash).collect()
+    }
+
+    /// Hands over what the catalogue was not told; on failure it comes back by [`Shelf::put_back`].
+    pub(super) fn take_pending(&mut self) -> Pending {
+        std::mem::take(&mut self.pending)
+    }
+
+    pub(super) fn put_back(&mut self, pending: Pending) {
+        for (hash, used) in pending.used {
+            self.pending.used.entry(hash).or_insert(used);
+        }
+        self.pending.gone.extend(pending.gone);
+        self.pending.since = pending.since.or(self.pending.since);
+    }
+}
