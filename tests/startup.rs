@@ -14,7 +14,7 @@ use crate::harness::{
     huddle::Host,
     machine::Config,
     mirror::{Fault, Mirror},
-    own_network, scratch,
+    own_network, say, scratch,
 };
 
 /// `apt-huddle run` of a user who configured nothing, on ports that are free.
@@ -62,7 +62,7 @@ fn the_data_directory_follows_the_users_wish() {
 fn the_ports_are_the_documented_ones_when_they_are_free() {
     let free = |addr| TcpListener::bind(addr).is_ok();
     if !free("127.0.0.1:9977") || !free("[::]:9978") && !free("0.0.0.0:9978") {
-        println!("skipped: another program has port 9977 or 9978");
+        say("skipped: another program has port 9977 or 9978");
         return;
     }
     let home = scratch("home-");
