@@ -1,9 +1,9 @@
 //! The configuration: what is written is taken, or refused in one line that says where and why.
 
-use std::{fs, path::Path, process::Output};
+use std::{fs, path::Path};
 
 use crate::harness::{
-    daemon::{Daemon, product},
+    daemon::{Daemon, Output, product, run_to_end},
     own_network, scratch,
 };
 
@@ -45,12 +45,12 @@ const BAD: &[(&str, &str, &str)] = &[
 fn refused(home: &Path, config: &Path) -> Output {
     let mut command = product();
     command.arg("run").arg("--config").arg(config).env("HOME", home).env("APT_HUDDLE_STORE_PATH", home.join("store"));
-    command.output().expect("the binary was built")
+    run_to_end(command)
 }
 
 #[track_caller]
 fn assert_one_line(home: &Path, output: &Output, words: &[&str]) {
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let said = &output.stderr;
     assert_eq!(output.status.code(), Some(2), "{words:?}: {said}");
     assert_eq!(said.trim_end().lines().count(), 1, "one line: {said}");
     assert!(output.stdout.is_empty(), "{words:?}");
@@ -92,8 +92,9 @@ fn a_store_that_cannot_be_is_one_line() {
     fs::write(&config, format!("[proxy]\nlisten = [\"127.0.0.1:0\"]\n[store]\npath = {path:?}\n")).expect("room");
     let mut command = product();
     command.arg("run").arg("--config").arg(&config).env("HOME", home.path());
-    let output = command.env("APT_HUDDLE_PEER_LISTEN", format!("{}:0", own_network())).output().expect("built");
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    command.env("APT_HUDDLE_PEER_LISTEN", format!("{}:0", own_network()));
+    let output = run_to_end(command);
+    let said = &output.stderr;
     assert!(!output.status.success() && said.contains(&path.display().to_string()), "{said}");
     assert_eq!(said.trim_end().lines().count(), 1, "{said}");
 }
@@ -101,13 +102,10 @@ fn a_store_that_cannot_be_is_one_line() {
 #[test]
 fn the_environment_sets_keys_and_is_checked_as_the_file_is() {
     let home = scratch("config-");
-    let output = product()
-        .arg("run")
-        .env("HOME", home.path())
-        .env("APT_HUDDLE_STORE_PATH", home.path().join("store"))
-        .env("APT_HUDDLE_FETCH_MIRROR", "often")
-        .output()
-        .expect("the binary was built");
+    let mut command = product();
+    command.arg("run").env("HOME", home.path()).env("APT_HUDDLE_STORE_PATH", home.path().join("store"));
+    command.env("APT_HUDDLE_FETCH_MIRROR", "often");
+    let output = run_to_end(command);
     assert_one_line(home.path(), &output, &["APT_HUDDLE_FETCH_MIRROR", "sparing"]);
 }
 

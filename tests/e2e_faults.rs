@@ -113,7 +113,7 @@ fn a_dead_a_silent_and_a_slow_peer_cost_apt_nothing_it_would_notice() {
     let huddle = Huddle::of(&[Config::default(), Config::default()]);
     let tales = |change: &dyn Fn(Tale) -> Tale| packages.map(|package| change(Tale::honest(package))).to_vec();
     let dead = Liar::start(tales(&|tale| tale));
-    let silent = Liar::start(tales(&|tale| tale.stalling_from(0)));
+    let silent = Liar::start(tales(&|tale| tale.stalling_on(0..u64::MAX)));
     let slow = Liar::start(tales(&|tale| tale.slowly(20_000)));
     [&dead, &silent, &slow].iter().for_each(|peer| peer.announce(&huddle.nodes()));
     dead.server().vanish();

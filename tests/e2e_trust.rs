@@ -126,7 +126,7 @@ fn a_tampered_packages_file_is_refused_and_shown_and_nothing_is_learned_from_it(
     apt.update().expect_complaint();
     host.daemon.until("the page shows the refusal", PATIENCE, |_| {
         let page = host.daemon.page().to_lowercase();
-        page.contains("refused") && page.contains("packages")
+        page.contains("refused") && page.contains("/main/binary-amd64/")
     });
     let target = format!("http://{}{}", mirror.authority(), hello.url_path());
     let answer = fetch(host.daemon.proxy(), &target, &[]);

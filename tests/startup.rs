@@ -1,7 +1,6 @@
 //! The command line: what is said at the start, what ends it, and what is in the way.
 
 use std::{
-    fs,
     net::TcpListener,
     process::{Command, Stdio},
     time::Duration,
@@ -10,12 +9,12 @@ use std::{
 use crate::harness::{
     archive::Archive,
     client::fetch,
-    daemon::{Daemon, bare, product},
+    daemon::{Daemon, bare, product, run_to_end},
     eventually,
     huddle::Host,
     machine::Config,
     mirror::{Fault, Mirror},
-    own_network, scratch,
+    own_network, say, scratch,
 };
 
 /// `apt-huddle run` of a user who configured nothing, on ports that are free.
@@ -63,7 +62,7 @@ fn the_data_directory_follows_the_users_wish() {
 fn the_ports_are_the_documented_ones_when_they_are_free() {
     let free = |addr| TcpListener::bind(addr).is_ok();
     if !free("127.0.0.1:9977") || !free("[::]:9978") && !free("0.0.0.0:9978") {
-        println!("skipped: another program has port 9977 or 9978");
+        say("skipped: another program has port 9977 or 9978");
         return;
     }
     let home = scratch("home-");
@@ -128,12 +127,13 @@ fn a_port_in_use_is_one_clear_line() {
 
 #[test]
 fn the_version_and_the_help_are_told() {
-    let version = product().arg("--version").output().expect("the binary was built");
-    assert_eq!(String::from_utf8_lossy(&version.stdout).trim(), concat!("apt-huddle ", env!("CARGO_PKG_VERSION")));
-    let help = product().arg("--help").output().expect("the binary was built");
-    assert!(help.status.success() && String::from_utf8_lossy(&help.stdout).contains("run"));
-    let wrong = product().arg("--no-such-thing").output().expect("the binary was built");
-    assert_eq!(wrong.status.code(), Some(2));
-    let kept = fs::read_dir(scratch("nothing-").path()).map(Iterator::count);
-    assert_eq!(kept.ok(), Some(0));
+    let run = |argument| {
+        let mut command = product();
+        command.arg(argument);
+        run_to_end(command)
+    };
+    assert_eq!(run("--version").stdout.trim(), concat!("apt-huddle ", env!("CARGO_PKG_VERSION")));
+    let help = run("--help");
+    assert!(help.status.success() && help.stdout.contains("run"), "{help:?}");
+    assert_eq!(run("--no-such-thing").status.code(), Some(2));
 }

@@ -37,6 +37,39 @@ pub fn bare(mut command: Command) -> Command {
     command
 }
 
+/// Runs a command that is to end by itself, and soon.
+#[track_caller]
+pub fn run_to_end(mut command: Command) -> Output {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary was built");
+    let out = Transcript::of(child.stdout.take().expect("piped"));
+    let log = Transcript::of(child.stderr.take().expect("piped"));
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("our child") {
+            Some(status) => break status,
+            None if start.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(10)),
+            None => {
+                child.kill().ok();
+                child.wait().ok();
+                panic!("{command:?} goes on:\n{}\n{}", out.now().text, log.now().text);
+            }
+        }
+    };
+    let text = |transcript: &Transcript| transcript.wait(PATIENCE, |_| false).text;
+    Output { status, stdout: text(&out), stderr: text(&log) }
+}
+
+/// What a command left.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// What it printed.
+    pub stdout: String,
+    /// What it complained of.
+    pub stderr: String,
+}
+
 /// A running daemon. It is killed when it is dropped; when a test fails, it shows what it said.
 pub struct Daemon {
     name: String,

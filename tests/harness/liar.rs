@@ -1,6 +1,6 @@
 //! A peer of the tests' making: it serves what it is given, right or wrong, and announces it as a peer does.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc};
 
 use apt_huddle::hash::{ContentHash, Expected, State, Step};
 
@@ -27,7 +27,7 @@ pub struct Tale {
     sha256: String,
     bytes: Arc<Vec<u8>>,
     chain: Vec<[u8; 32]>,
-    stall_from: Option<u64>,
+    stall: Option<Range<u64>>,
     rate: Option<u64>,
 }
 
@@ -36,14 +36,15 @@ impl Tale {
     pub fn honest(package: &Package) -> Self {
         let bytes = package.bytes();
         let chain = chain_of(&bytes);
-        Self { sha256: package.sha256.clone(), bytes: Arc::new(bytes), chain, stall_from: None, rate: None }
+        Self { sha256: package.sha256.clone(), bytes: Arc::new(bytes), chain, stall: None, rate: None }
     }
 
     /// True piece hashes, but a flipped byte in each of these pieces.
     pub fn flipped(package: &Package, pieces: &[u64]) -> Self {
         let mut tale = Self::honest(package);
         let bytes = Arc::make_mut(&mut tale.bytes);
-        pieces.iter().for_each(|piece| bytes[(piece * PIECE + 7) as usize] ^= 0xff);
+        let last = bytes.len() - 1;
+        pieces.iter().for_each(|piece| bytes[last.min((piece * PIECE + 100) as usize)] ^= 0xff);
         tale
     }
 
@@ -62,9 +63,17 @@ impl Tale {
         Self { chain, ..flipped }
     }
 
-    /// Requests for anything at or beyond this offset are never answered to their end.
-    pub fn stalling_from(self, offset: u64) -> Self {
-        Self { stall_from: Some(offset), ..self }
+    /// A flipped first piece and a first state that agrees with it; all else is true, and the second piece gives it away.
+    pub fn false_front(package: &Package) -> Self {
+        let flipped = Self::flipped(package, &[0]);
+        let mut chain = flipped.chain.clone();
+        chain[0] = chain_of(&flipped.bytes)[0];
+        Self { chain, ..flipped }
+    }
+
+    /// An answer that reaches these bytes stops before them.
+    pub fn stalling_on(self, span: Range<u64>) -> Self {
+        Self { stall: Some(span), ..self }
     }
 
     /// Told at so many bytes a second a connection.
@@ -154,8 +163,8 @@ fn answer(tales: &BTreeMap<String, Tale>, request: &Request) -> Reply {
     if status.starts_with("206") {
         head += &format!("Content-Range: bytes {}-{}/{size}\r\n", span.start, span.end - 1);
     }
-    let stall = tale.stall_from.filter(|from| !wants_chain && *from < span.end);
-    let stop = stall.map(|from| (from.saturating_sub(span.start), End::Stall));
+    let stall = tale.stall.as_ref().filter(|stall| !wants_chain && stall.start < span.end && span.start < stall.end);
+    let stop = stall.map(|stall| (stall.start.saturating_sub(span.start), End::Stall));
     let rate = tale.rate.filter(|_| !wants_chain);
     Reply { head: head + "\r\n", body: Body::Memory(body), span, stop, rate, flip_every: None }
 }

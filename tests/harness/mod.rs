@@ -16,6 +16,7 @@ pub mod suite;
 
 use std::{
     env, fs,
+    io::{self, Write},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     process,
@@ -76,6 +77,11 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Optio
     }
 }
 
+/// Prints a line that is shown also when the test passes: only the printing macros are captured.
+pub fn say(line: &str) {
+    writeln!(io::stdout(), "{line}").ok();
+}
+
 /// Whether a program is on the path; says `skipped` for the test that asks when it is not.
 pub fn have(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
@@ -83,7 +89,7 @@ pub fn have(program: &str) -> bool {
         .chain([PathBuf::from("/usr/sbin"), "/sbin".into()])
         .any(|dir| dir.join(program).is_file());
     if !found {
-        println!("skipped: no {program} here");
+        say(&format!("skipped: no {program} here"));
     }
     found
 }
