@@ -17,7 +17,7 @@ use actix_server::ServerHandle;
 use anyhow::{Context, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     task::JoinSet,
     time::timeout,
 };
@@ -39,11 +39,14 @@ use crate::{
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
+/// Pause between two files that are proven again, which leaves the disk to apt.
+const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
 /// How long stations may take to stop.
 const STOP: Duration = Duration::from_secs(15);
 
 /// Runs the daemon until it is told to stop.
 pub async fn run(config: Config) -> Result<()> {
+    let mut stop = Stop::listen()?;
     let listeners: Vec<_> = config.proxy.listen.iter().map(|at| listen(*at, "proxy")).collect::<Result<_>>()?;
     let shares = config.peer.share != Share::Off && config.dht.network != Network::Off;
     let peer_listeners: Vec<_> = match shares {
@@ -51,10 +54,11 @@ pub async fn run(config: Config) -> Result<()> {
         false => Vec::new(),
     };
     let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
+    daemon.prove_again();
     daemon.open_public_port(peer_listeners)?;
     daemon.open_door(listeners)?;
     daemon.greet()?;
-    wait_for_signal().await?;
+    stop.wait().await;
     daemon.stop().await;
     Ok(())
 }
@@ -132,6 +136,21 @@ impl Daemon {
         Ok(())
     }
 
+    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another.
+    fn prove_again(&mut self) {
+        let store = self.store.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let store = store.clone();
+                match tokio::task::spawn_blocking(move || store.prove_next()).await {
+                    Ok(Ok(true)) => tokio::time::sleep(BETWEEN_PROOFS).await,
+                    Ok(Err(error)) => return tracing::warn!(%error, "files without proof are left alone"),
+                    Ok(Ok(false)) | Err(_) => return,
+                }
+            }
+        });
+    }
+
     fn open_door(&mut self, listeners: Vec<TcpListener>) -> Result<()> {
         let window = Window {
             flow: self.flow.clone(),
@@ -167,6 +186,12 @@ impl Daemon {
             ([], _) => writeln!(text, "peers: off")?,
             (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", list(addresses))?,
             (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", list(addresses))?,
+        }
+        if self.dht.is_some() && self.config.dht.network == Network::Private {
+            writeln!(
+                text,
+                "private network: in this version its secret guards the DHT; whoever knows a file's hash can ask for it."
+            )?;
         }
         if self.config.dht.rendezvous && self.dht.is_some() && self.config.dht.bootstrap.is_empty() {
             writeln!(
@@ -245,11 +270,21 @@ fn open_socket(at: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-async fn wait_for_signal() -> Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// Ctrl-C and SIGTERM. Heard from the first moment, so that neither ends the daemon half-way up.
+struct Stop {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Stop {
+    fn listen() -> Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
-    Ok(())
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -467,8 +467,8 @@ impl Plan {
 
     /// What to do when nothing can be asked: say that claims lead nowhere, or that no source is left.
     fn conclude(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        let underway = self.mirror.run.is_some() || self.peers.iter().any(|peer| !peer.asked.is_empty());
-        if underway {
+        let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || matches!(peer.chain, Chain::Asked(_)));
+        if self.mirror.run.is_some() || self.peers.iter().any(busy) {
             return None;
         }
         let live = || self.peers.iter().filter(|peer| !peer.gone);

@@ -232,9 +232,23 @@ impl Flow {
         })
     }
 
+    /// An index that is held may be new to its repository: the same bytes under another mirror, or learning was cut off.
+    pub(super) async fn learn_held(&self, vouched: &Vouched) {
+        let Some(index) = self.index_named(vouched).await else { return };
+        let flow = self.clone();
+        flow.shared.busy.send_modify(|busy| *busy += 1);
+        tokio::task::spawn_blocking(move || {
+            if let Ok(Some(blob)) = flow.shared.stations.store.open_object(index.vouched.expected().hash) {
+                flow.learn_index(&index, &blob);
+            }
+            flow.shared.busy.send_modify(|busy| *busy -= 1);
+        });
+    }
+
     fn learn_index(&self, index: &Index, blob: &Blob) {
         let store = &self.shared.stations.store;
         match read_index(store, index, blob) {
+            Ok(0) => {}
             Ok(files) => tracing::info!(path = index.vouched.path(), files, "learned"),
             Err(reason) => tracing::warn!(path = index.vouched.path(), reason, "not learned"),
         }

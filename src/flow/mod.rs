@@ -151,6 +151,7 @@ impl Flow {
         }
         let Some(vouched) = self.promise(&ask.location).await else { return self.pass_through(ask).await };
         if let Some(blob) = self.open(&vouched).await {
+            self.learn_held(&vouched).await;
             return Answer::Held(blob);
         }
         if ask.head_only {

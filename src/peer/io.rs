@@ -188,6 +188,8 @@ struct Connection {
     window: usize,
     /// When the connection last turned from idle to busy, until the first byte comes.
     asked_idle: Option<Instant>,
+    /// Whether the connection has answered before and has been silent since it was asked again.
+    is_stale: bool,
     /// Bytes that came since then while answers were due, for the rate.
     metered: (usize, Instant),
 }
@@ -204,18 +206,18 @@ impl Connection {
             next_id: 0,
             window: FIRST_WINDOW,
             asked_idle: None,
+            is_stale: false,
             metered: (0, Instant::now()),
         }
     }
 
     async fn run(mut self) {
-        let failure = match self.dial().await {
-            Ok(stream) => self.serve(stream).await,
-            Err(error) => {
-                tracing::debug!(peer = %self.peer, %error, "no connection");
-                Some(Failure::Unreachable)
-            }
-        };
+        let mut failure = self.dial_and_serve().await;
+        // Kept connections end in silence when the peer has had enough of idling; what was just asked is asked anew.
+        if failure == Some(Failure::Lost) && self.is_stale {
+            self.ask_anew();
+            failure = self.dial_and_serve().await;
+        }
         self.asks.close();
         if let Some(failure) = failure {
             tracing::debug!(peer = %self.peer, %failure, "connection ended");
@@ -228,6 +230,27 @@ impl Connection {
         for reply in self.replies.into_values().chain(self.waiting.into_iter().map(|waiting| waiting.reply)) {
             let _gone = reply.send(Err(failure));
         }
+    }
+
+    async fn dial_and_serve(&mut self) -> Option<Failure> {
+        match self.dial().await {
+            Ok(stream) => self.serve(stream).await,
+            Err(error) => {
+                tracing::debug!(peer = %self.peer, %error, "no connection");
+                Some(Failure::Unreachable)
+            }
+        }
+    }
+
+    /// Takes the asks of a connection that ended before it answered any back into the queue.
+    fn ask_anew(&mut self) {
+        let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(self.peer));
+        for (id, ask) in pipeline.into_unanswered().collect::<Vec<_>>().into_iter().rev() {
+            if let Some(reply) = self.replies.remove(&id) {
+                self.waiting.push_front(Waiting { ask, reply });
+            }
+        }
+        self.is_stale = false;
     }
 
     async fn dial(&self) -> std::io::Result<TcpStream> {
@@ -260,6 +283,7 @@ impl Connection {
                     Ok(Ok(0) | Err(_)) | Err(_) => return Some(Failure::Lost),
                     Ok(Ok(len)) => {
                         self.metered.0 += len;
+                        self.is_stale = false;
                         self.pipeline.handle_bytes(&buffer[..len]);
                         if let Err(violation) = self.settle() {
                             return Some(violation.into());
@@ -287,6 +311,7 @@ impl Connection {
                 let now = Instant::now();
                 self.metered = (0, now);
                 self.asked_idle = Some(now);
+                self.is_stale = self.next_id > 0;
             }
             self.pipeline.ask(self.next_id, ask);
             self.replies.insert(self.next_id, reply);
@@ -403,6 +428,28 @@ mod tests {
         let pool = Pool::new(None);
         assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Lost));
         assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Unwelcome));
+    }
+
+    #[tokio::test]
+    async fn a_kept_connection_that_the_peer_closed_is_opened_anew() {
+        let listener = TcpListener::bind("127.9.4.1:0").await.expect("loopback");
+        let peer = listener.local_addr().expect("bound");
+        let server = tokio::spawn(async move {
+            for _connection in 0..2 {
+                let (mut stream, _) = listener.accept().await.expect("a peer");
+                heads(&mut stream, 1).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").await.expect("sent");
+                // The second ask arrives here, and is never read.
+                stream.readable().await.expect("one more ask, or the end");
+            }
+        });
+        let pool = Pool::new(None);
+        for _ask in 0..2 {
+            let answer = pool.ask(peer, Ask::Piece { file: file(1), index: 0 }).await;
+            assert!(matches!(answer, Ok(Answer::Body { .. })), "{answer:?}");
+        }
+        drop(pool);
+        server.abort();
     }
 
     #[tokio::test]

@@ -219,8 +219,8 @@ impl Pipeline {
     }
 
     /// The connection is gone: the asks that were not answered.
-    pub fn into_unanswered(self) -> impl Iterator<Item = u64> {
-        self.asks.into_iter().map(|(id, _)| id)
+    pub fn into_unanswered(self) -> impl Iterator<Item = (u64, Ask)> {
+        self.asks.into_iter()
     }
 
     fn answered(&mut self, id: u64, answer: Answer) -> (u64, Answer) {

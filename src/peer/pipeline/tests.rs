@@ -128,7 +128,7 @@ fn what_was_not_answered_when_the_connection_went_is_known() {
     pipeline.handle_bytes(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabcHTTP/1.1 200 O");
     assert_eq!(answers(&mut pipeline).map(|answers| answers.len()), Ok(1));
     assert!(pipeline.is_closing());
-    assert_eq!(pipeline.into_unanswered().collect::<Vec<_>>(), [2, 3]);
+    assert_eq!(pipeline.into_unanswered().map(|(id, _)| id).collect::<Vec<_>>(), [2, 3]);
 }
 
 proptest! {
