@@ -317,7 +317,7 @@ impl Plan {
         self.steer_mirror(ledger, now)
             .or_else(|| self.ask_chain(ledger, now))
             .or_else(|| self.ask_piece(ledger, now))
-            .or_else(|| self.conclude(ledger, now))
+            .or_else(|| self.conclude(ledger))
     }
 
     fn peer(&mut self, source: SourceId) -> &mut Peer {
@@ -466,7 +466,7 @@ impl Plan {
     }
 
     /// What to do when nothing can be asked: say that claims lead nowhere, or that no source is left.
-    fn conclude(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
+    fn conclude(&mut self, ledger: &Ledger) -> Option<Wish> {
         let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || matches!(peer.chain, Chain::Asked(_)));
         if self.mirror.run.is_some() || self.peers.iter().any(busy) {
             return None;

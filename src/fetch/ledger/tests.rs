@@ -50,10 +50,10 @@ impl File {
         let bytes = self.false_piece(piece);
         let mut states = self.chain.states().to_vec();
         let mut at = self.chain.at(&self.expected, piece);
-        for index in piece..states.len() {
+        for (index, state) in states.iter_mut().enumerate().skip(piece) {
             let bytes = if index == piece { &bytes[..] } else { self.piece(index) };
             at = Step::take(&self.expected, index, at, bytes).expect("length").to();
-            states[index] = at;
+            *state = at;
         }
         let bytes: Vec<u8> = states.iter().flat_map(|state| *state.as_bytes()).collect();
         PieceChain::decode(&self.expected, &bytes).expect("the same length")
