@@ -221,6 +221,7 @@ impl TryFrom<Written> for Rate {
 
     fn try_from(written: Written) -> Result<Self, String> {
         let text = match written {
+            Written::Number(0) => return Err("0 is no rate".to_owned()),
             Written::Number(bytes) => return Ok(Self(Some(bytes))),
             Written::Text(text) => text,
         };

@@ -22,8 +22,9 @@ const BAD_CONFIG: u8 = 2;
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
-    match Cli::parse().command() {
-        Command::Run { config } => run(config.as_deref()),
+    let mut cli = Cli::parse();
+    match cli.command() {
+        Command::Run => run(cli.config.as_deref()),
     }
 }
 

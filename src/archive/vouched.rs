@@ -85,7 +85,9 @@ impl Privacy {
 
     /// Whether a repository that was shareable when it was learned may still be shared.
     pub fn allows(&self, repository: &Repository) -> bool {
-        Location::parse(&format!("http://{repository}/")).is_ok_and(|location| !names(&self.hosts, &location))
+        let allowed = |url: String| Location::parse(&url).is_ok_and(|location| !names(&self.hosts, &location));
+        // A repository is the same over either, and so is what was said of its host and port.
+        allowed(format!("http://{repository}/")) && allowed(format!("https://{repository}/"))
     }
 }
 
@@ -112,6 +114,8 @@ mod tests {
         let privacy = Privacy { hosts: vec!["corp.example.org".to_owned()], public: Vec::new() };
         assert!(!privacy.allows(&Repository::restore("corp.example.org/debian")));
         assert!(!privacy.allows(&Repository::restore("corp.example.org:8080/debian")));
+        let port = Privacy { hosts: vec!["corp.example.org:443".to_owned()], public: Vec::new() };
+        assert!(!port.allows(&Repository::restore("corp.example.org/debian")));
         assert!(privacy.allows(&Repository::restore("mirror.example.org/debian")));
     }
 

@@ -17,7 +17,7 @@
 //! claim, or when the source itself served the states that its piece contradicts. Otherwise it is a dispute, and the next copy that is proven shows who was wrong. A source that served a state which differs from a proven one is convicted by that alone:
 //! honest peers serve only states that they have proven.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::hash::{Expected, PieceChain, State, Step, Verified};
 
@@ -113,6 +113,9 @@ pub struct Ledger {
     anchor_state: State,
     /// Pieces of which a copy fitted nothing.
     disputes: HashMap<usize, Dispute>,
+    convicted: HashSet<SourceId>,
+    /// To be convicted as soon as the anchor stands still.
+    liars: Vec<(SourceId, usize)>,
     findings: Vec<Finding>,
 }
 
@@ -129,6 +132,8 @@ impl Ledger {
             anchor: pieces,
             anchor_state: expected.end(),
             disputes: HashMap::new(),
+            convicted: HashSet::new(),
+            liars: Vec::new(),
             findings: Vec::new(),
         }
     }
@@ -185,24 +190,29 @@ impl Ledger {
         (!self.findings.is_empty()).then(|| self.findings.remove(0))
     }
 
-    /// Somebody claims a chain: a source that served it itself, or, with `None`, hearsay.
-    pub fn handle_claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) {
+    /// Somebody claims a chain: a source that served it itself, or, with `None`, hearsay. Says whether it is a new one:
+    /// what fitted nothing before may fit now.
+    pub fn handle_claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) -> bool {
         if chain.states().len() + 1 != self.expected.pieces() {
-            return;
+            return false;
         }
         if let Some(piece) = self.contradiction(&chain) {
             if let Some(source) = supplier {
-                self.findings.push(Finding::Convicted { source, piece });
+                self.convict(source, piece);
             }
-            return;
+            return false;
         }
         if let Some(claim) = self.claims.iter_mut().find(|claim| claim.chain == chain) {
             let known = &claim.suppliers;
             let new = supplier.filter(|source| !known.contains(source));
             claim.suppliers.extend(new);
-        } else if self.claims.len() < MAX_CLAIMS {
+            return false;
+        }
+        let has_room = self.claims.len() < MAX_CLAIMS;
+        if has_room {
             self.claims.push(Claim { chain, suppliers: supplier.into_iter().collect() });
         }
+        has_room
     }
 
     /// A whole piece came. `bytes` must be of the piece's length.
@@ -265,9 +275,16 @@ impl Ledger {
         self.front >= self.anchor && self.front_state != self.proven_state(self.front) && self.claims.is_empty()
     }
 
-    /// Forgets every piece and every claim, to begin again with other bytes.
-    pub fn reset(&mut self) {
-        *self = Self { findings: std::mem::take(&mut self.findings), ..Self::new(self.expected) };
+    /// Forgets every piece and every claim, to begin again with other bytes; says who had sent what is thrown away.
+    pub fn reset(&mut self) -> HashSet<SourceId> {
+        let sender = |slot: &Slot| match slot {
+            Slot::Held { source, .. } | Slot::Doubted { source } => Some(*source),
+            Slot::Missing => None,
+        };
+        let senders = self.slots.iter().filter_map(sender).collect();
+        let (findings, convicted) = (std::mem::take(&mut self.findings), std::mem::take(&mut self.convicted));
+        *self = Self { findings, convicted, ..Self::new(self.expected) };
+        senders
     }
 
     /// The states that the bytes of a piece may be hashed from: known from the front, or claimed.
@@ -329,6 +346,14 @@ impl Ledger {
     }
 
     fn extend_anchor(&mut self) {
+        self.advance_anchor();
+        // Only now, so that nothing is judged again which the same run proves.
+        for (source, piece) in std::mem::take(&mut self.liars) {
+            self.convict(source, piece);
+        }
+    }
+
+    fn advance_anchor(&mut self) {
         while let Some(piece) = self.anchor.checked_sub(1)
             && let Slot::Held { step, source } = self.slots[piece]
         {
@@ -351,7 +376,7 @@ impl Ledger {
     fn settle_dispute(&mut self, piece: usize) {
         let Some(Dispute { unfit, fit: Some(good) }) = self.disputes.remove(&piece) else { return };
         let liars = unfit.into_iter().filter(|(_, print)| *print != good);
-        self.findings.extend(liars.map(|(source, _)| Finding::Convicted { source, piece }));
+        self.liars.extend(liars.map(|(source, _)| (source, piece)));
     }
 
     /// The front does not lead to the proven state behind it: at least one of its pieces is false. The claims say which.
@@ -385,15 +410,12 @@ impl Ledger {
     /// Drops the claims that differ from the state just proven, and convicts who served them.
     fn refute_claims(&mut self) {
         let (expected, boundary, proven) = (self.expected, self.anchor, self.anchor_state);
-        let findings = &mut self.findings;
-        self.claims.retain(|claim| {
-            let stands = claim.chain.at(&expected, boundary) == proven;
-            if !stands {
-                let convicted = |&source| Finding::Convicted { source, piece: boundary };
-                findings.extend(claim.suppliers.iter().map(convicted));
-            }
-            stands
-        });
+        let (standing, refuted) = std::mem::take(&mut self.claims)
+            .into_iter()
+            .partition(|claim| claim.chain.at(&expected, boundary) == proven);
+        self.claims = standing;
+        let liars = refuted.into_iter().flat_map(|claim: Claim| claim.suppliers);
+        self.liars.extend(liars.map(|source| (source, boundary)));
     }
 
     /// The boundary's piece at which a chain differs from what is proven.
@@ -407,8 +429,7 @@ impl Ledger {
     fn blame(&mut self, piece: usize, source: SourceId, bytes: &[u8]) {
         let between_known = piece == 0 && self.anchor == 1;
         if between_known || self.claims.iter().any(|claim| claim.suppliers.contains(&source)) {
-            self.findings.push(Finding::Convicted { source, piece });
-            self.withdraw(source);
+            self.convict(source, piece);
             return;
         }
         let print = fingerprint(&self.expected, piece, bytes);
@@ -418,13 +439,29 @@ impl Ledger {
         }
     }
 
-    /// A convicted source's word counts no more; a claim that was its alone goes with it.
-    fn withdraw(&mut self, source: SourceId) {
+    /// A convicted source's word counts no more: a claim that was its alone goes, and what it sent and is not proven is
+    /// judged again without it.
+    fn convict(&mut self, source: SourceId, piece: usize) {
+        if !self.convicted.insert(source) {
+            return;
+        }
+        self.findings.push(Finding::Convicted { source, piece });
         self.claims.retain_mut(|claim| {
             let alone = claim.suppliers == [source];
             claim.suppliers.retain(|supplier| *supplier != source);
             !alone
         });
+        for piece in (0..self.anchor).rev() {
+            match self.slots[piece] {
+                Slot::Held { step, source: sender } if sender == source => {
+                    if piece < self.front {
+                        (self.front, self.front_state) = (piece, step.from());
+                    }
+                    self.doubt(piece, source);
+                }
+                _ => {}
+            }
+        }
     }
 }
 

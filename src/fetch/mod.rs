@@ -13,6 +13,8 @@
 mod io;
 pub mod ledger;
 pub mod plan;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -156,7 +158,7 @@ impl Fetcher {
     /// Starts a download. It goes on when its first reader leaves. Holders of a file that is not shareable are ignored.
     pub fn start(&self, lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) -> Growing {
         let growing = lead.growing.clone();
-        tokio::spawn(io::flight::fly(lead, origin, holders));
+        tokio::spawn(io::fly(lead, origin, holders));
         growing
     }
 

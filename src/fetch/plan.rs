@@ -18,6 +18,8 @@ use super::ledger::{Ledger, SourceId};
 pub const MAX_PEERS: usize = 32;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
+/// Peers of unknown rate that are tried at a time.
+const TRIALS: usize = 4;
 /// Pieces ahead of the front that peers serve in order when no mirror does.
 const WINDOW: usize = 8;
 /// Pieces that the mirror is asked for at a time while peers help.
@@ -36,8 +38,8 @@ const UNHURRIED: Duration = Duration::from_millis(150);
 const PROGRESS: u64 = 64 * 1024;
 /// Bounds of the time after which a piece of a measured peer is late.
 const LATE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
-/// Time after which an ask is given up.
-const ABANDON: Duration = Duration::from_secs(15);
+/// How long peers may bring nothing before a mirror that is to be the last resort is taken for it.
+const LAST_RESORT: Duration = Duration::from_secs(15);
 
 /// How much the mirror does beside peers: `[fetch] mirror`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -67,13 +69,6 @@ pub enum Wish {
         /// Which peer.
         source: SourceId,
     },
-    /// Wait no longer for that piece of that peer.
-    Abandon {
-        /// Which peer.
-        source: SourceId,
-        /// Which piece.
-        piece: usize,
-    },
     /// Stream these pieces from the mirror.
     Stream {
         /// The first piece: where the front is.
@@ -92,6 +87,14 @@ pub enum Wish {
     GiveUp,
 }
 
+/// Whether a peer was asked for its piece chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Chain {
+    Unasked,
+    Asked(Instant),
+    Answered,
+}
+
 #[derive(Debug)]
 struct Peer {
     rate: Option<f64>,
@@ -100,7 +103,7 @@ struct Peer {
     strikes: u32,
     gone: bool,
     busy_until: Option<Instant>,
-    chain_asked: Option<Instant>,
+    chain: Chain,
     /// Its pieces fitted no claim once before; the next time it is out.
     second_chance: bool,
 }
@@ -125,7 +128,7 @@ impl Peer {
     }
 
     fn depth(&self) -> usize {
-        self.rate.map_or(2, |rate| (2.0 + rate * 0.2 / PIECE_SIZE as f64) as usize).min(IN_FLIGHT)
+        self.rate.map_or(1, |rate| (2.0 + rate * 0.2 / PIECE_SIZE as f64) as usize).min(IN_FLIGHT)
     }
 
     fn late_after(&self) -> Duration {
@@ -202,7 +205,7 @@ impl Plan {
             strikes: 0,
             gone: false,
             busy_until: None,
-            chain_asked: None,
+            chain: Chain::Unasked,
             second_chance: false,
         });
         Some(SourceId(self.peers.len() as u32))
@@ -234,22 +237,38 @@ impl Plan {
         let peer = self.peer(source);
         match piece {
             Some(piece) => peer.asked.retain(|(asked, _)| *asked != piece),
-            None => peer.chain_asked = None,
+            None => peer.chain = Chain::Unasked,
         }
         peer.strikes += 1;
-        peer.gone |= peer.strikes >= STRIKES;
+        if peer.strikes >= STRIKES {
+            peer.gone = true;
+            peer.asked.clear();
+        }
         let pause = pause.unwrap_or(Duration::from_millis(50) * 4u32.pow(peer.strikes.min(4)));
         peer.busy_until = Some(now + pause);
     }
 
     /// A peer's chain came.
-    pub fn handle_chain(&mut self, now: Instant) {
+    pub fn handle_chain(&mut self, source: SourceId, now: Instant) {
         self.peers_heard = now;
+        self.peer(source).chain = Chain::Answered;
+    }
+
+    /// A chain is claimed that nobody claimed before: what fitted nothing may be asked for again.
+    pub fn handle_new_claim(&mut self) {
+        self.peers.iter_mut().for_each(|peer| peer.unfit.clear());
+    }
+
+    /// A peer is asked for its chain although the plan did not wish it.
+    pub fn handle_chain_asked(&mut self, source: SourceId, now: Instant) {
+        self.peer(source).chain = Chain::Asked(now);
     }
 
     /// A peer has not the file, or lied: it is of no more use here.
     pub fn handle_gone(&mut self, source: SourceId) {
-        self.peer(source).gone = true;
+        let peer = self.peer(source);
+        peer.gone = true;
+        peer.asked.clear();
     }
 
     /// Bytes of the mirror's stream came.
@@ -295,8 +314,7 @@ impl Plan {
         if ledger.missing() == 0 && ledger.front().0 == ledger.expected().pieces() {
             return self.mirror.run.take().map(|_| Wish::Halt);
         }
-        self.abandon(now)
-            .or_else(|| self.steer_mirror(ledger, now))
+        self.steer_mirror(ledger, now)
             .or_else(|| self.ask_chain(ledger, now))
             .or_else(|| self.ask_piece(ledger, now))
             .or_else(|| self.conclude(ledger, now))
@@ -308,15 +326,6 @@ impl Plan {
 
     fn sources(&self) -> impl Iterator<Item = (SourceId, &Peer)> {
         self.peers.iter().enumerate().map(|(index, peer)| (SourceId(index as u32 + 1), peer))
-    }
-
-    fn abandon(&mut self, now: Instant) -> Option<Wish> {
-        let given_up = |(_, since): &(usize, Instant)| now >= *since + ABANDON;
-        let (source, piece) = self.sources().find_map(|(source, peer)| {
-            peer.asked.iter().find(|ask| given_up(ask)).map(|(piece, _)| (source, *piece))
-        })?;
-        self.handle_failed(source, Some(piece), None, now);
-        Some(Wish::Abandon { source, piece })
     }
 
     fn steer_mirror(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
@@ -353,7 +362,7 @@ impl Plan {
             }
             MirrorUse::Last => {
                 let none = !helpers && (self.holders_ended || now >= self.grace_until);
-                none || (helpers && now >= self.peers_heard + ABANDON)
+                none || (helpers && now >= self.peers_heard + LAST_RESORT)
             }
         }
     }
@@ -361,7 +370,7 @@ impl Plan {
     /// How long peers may bring nothing before the mirror steps in.
     fn patience(&self) -> Duration {
         let quickest = self.peers.iter().filter(|peer| !peer.gone).map(Peer::late_after).min();
-        if self.mirror_use == MirrorUse::Last { ABANDON } else { quickest.unwrap_or(LATE.0) }
+        if self.mirror_use == MirrorUse::Last { LAST_RESORT } else { quickest.unwrap_or(LATE.0) }
     }
 
     /// The mirror's run ends before what is held or expected from peers, and is short while peers may take the rest.
@@ -382,29 +391,37 @@ impl Plan {
     }
 
     fn ask_chain(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        if ledger.has_claim() || self.peers.iter().any(|peer| peer.chain_asked.is_some_and(|at| now < at + UNMEASURED))
-        {
+        let pending = |peer: &Peer| matches!(peer.chain, Chain::Asked(at) if now < at + UNMEASURED);
+        if ledger.has_claim() || self.peers.iter().any(pending) {
             return None;
         }
-        let candidate = |(_, peer): &(SourceId, &Peer)| peer.is_usable(now) && peer.chain_asked.is_none();
+        let candidate = |(_, peer): &(SourceId, &Peer)| peer.is_usable(now) && peer.chain == Chain::Unasked;
         let (source, _) = self.sources().filter(candidate).min_by_key(|(_, peer)| peer.finish())?;
-        self.peer(source).chain_asked = Some(now);
+        self.peer(source).chain = Chain::Asked(now);
         Some(Wish::AskChain { source })
     }
 
     fn ask_piece(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        let in_flight: usize = self.peers.iter().map(|peer| peer.asked.len()).sum();
+        // What is late does not count: peers that trickle must not use up the window of those that send.
+        let late = |peer: &Peer, since: Instant| now >= since + peer.late_after();
+        let waiting = |peer: &Peer| peer.asked.iter().filter(|(_, since)| !late(peer, *since)).count();
+        let in_flight: usize = self.peers.iter().map(waiting).sum();
         if !ledger.has_claim() || in_flight >= IN_FLIGHT {
             return None;
         }
-        let mut free: Vec<_> = self
-            .sources()
-            .filter(|(_, peer)| peer.is_usable(now) && peer.asked.len() < peer.depth())
-            .map(|(source, peer)| (peer.finish(), source))
+        let usable = || self.sources().filter(|(_, peer)| peer.is_usable(now));
+        let fair = (IN_FLIGHT / usable().count().max(1)).max(2);
+        // An idle peer of unknown rate is tried before a known one gets more, but only a few at a time.
+        let tried = usable().filter(|(_, peer)| peer.rate.is_none() && !peer.asked.is_empty()).count();
+        let is_tried_next = |peer: &Peer| peer.rate.is_none() && peer.asked.is_empty() && tried < TRIALS;
+        let mut free: Vec<_> = usable()
+            .filter(|(_, peer)| peer.asked.len() < peer.depth().min(fair))
+            .map(|(source, peer)| (!is_tried_next(peer), peer.finish(), source))
             .collect();
         free.sort();
-        let (source, piece) =
-            free.into_iter().find_map(|(_, source)| self.choose(ledger, source, now).map(|piece| (source, piece)))?;
+        let (source, piece) = free
+            .into_iter()
+            .find_map(|(_, _, source)| self.choose(ledger, source, now).map(|piece| (source, piece)))?;
         self.peer(source).asked.push((piece, now));
         Some(Wish::AskPiece { source, piece })
     }
@@ -466,7 +483,7 @@ impl Plan {
             }
             return Some(Wish::Exhausted { piece });
         }
-        let mute = live().all(|peer| !ledger.has_claim() && peer.chain_asked.is_some_and(|at| now >= at + UNMEASURED));
+        let mute = live().all(|peer| !ledger.has_claim() && peer.chain == Chain::Answered);
         (self.holders_ended && !self.mirror.usable && mute).then_some(Wish::GiveUp)
     }
 }

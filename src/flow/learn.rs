@@ -205,7 +205,8 @@ impl Flow {
             return passed(reply, move |chunk| fetcher.passed(chunk.len() as u64));
         }
         if reply.length.is_some_and(|length| length != size) {
-            let reason = format!("the mirror's file is not of the {size} bytes that the Release says");
+            let name = index.vouched.path();
+            let reason = format!("{name}: the mirror's file is not of the {size} bytes that the Release says");
             self.shared.learning.refuse(&ask.location, reason, true);
             return passed(reply, move |chunk| fetcher.passed(chunk.len() as u64));
         }
@@ -266,7 +267,10 @@ impl Copy {
         let Self { flow, location, index, partial, hasher, .. } = self;
         let verified = match hasher.finish() {
             Ok(verified) => verified,
-            Err(mismatch) => return flow.shared.learning.refuse(&location, mismatch.to_string(), true),
+            Err(mismatch) => {
+                let reason = format!("{}: {mismatch}", index.vouched.path());
+                return flow.shared.learning.refuse(&location, reason, true);
+            }
         };
         flow.shared.busy.send_modify(|busy| *busy += 1);
         tokio::task::spawn_blocking(move || {

@@ -51,6 +51,13 @@ pub struct Ask {
     pub headers: HeaderMap,
 }
 
+impl Ask {
+    /// Whether the origin is asked with a password: then everything of it is the client's own business.
+    fn is_private(&self) -> bool {
+        self.location.credentials().is_some() || self.headers.contains_key(mirror::header::AUTHORIZATION)
+    }
+}
+
 /// What apt gets.
 pub enum Answer {
     /// A file from the store.
@@ -136,6 +143,9 @@ impl Flow {
 
     /// Answers one request.
     pub async fn serve(&self, ask: Ask) -> Answer {
+        if ask.is_private() {
+            return self.pass_through(ask).await;
+        }
         if archive::is_release(&ask.location) {
             return self.release(ask).await;
         }
@@ -178,7 +188,7 @@ impl Flow {
 
     /// What the file must be. A question that comes while an index is being learned waits for it.
     async fn promise(&self, location: &Location) -> Option<Vouched> {
-        if location.query().is_some() || location.credentials().is_some() {
+        if location.query().is_some() {
             return None;
         }
         let key = format!("{}{}", location.authority(), location.path());

@@ -119,8 +119,8 @@ impl Mirror {
     /// Builds the clients, one for each [`Reach`], so that a kept connection never serves a wider one.
     pub fn new() -> Result<Self, Trouble> {
         let _already = rustls::crypto::ring::default_provider().install_default();
-        let client = |reach| {
-            reqwest::Client::builder()
+        let build = |reach, without_roots: bool| {
+            let builder = reqwest::Client::builder()
                 .user_agent(concat!("apt-huddle/", env!("CARGO_PKG_VERSION")))
                 .redirect(redirect::Policy::none())
                 .connect_timeout(CONNECT_TIMEOUT)
@@ -128,10 +128,16 @@ impl Mirror {
                 .pool_idle_timeout(Duration::from_secs(30))
                 .tcp_nodelay(true)
                 .http1_only()
-                .dns_resolver(Arc::new(Guarded(reach)))
-                .build()
-                .map_err(|error| unreachable_because(&error))
+                .no_proxy()
+                .dns_resolver(Arc::new(Guarded(reach)));
+            if without_roots { builder.tls_certs_only([]).build() } else { builder.build() }
         };
+        // A host without CA certificates still reaches its mirrors over HTTP.
+        let without_roots = build(Reach::Named, false).inspect_err(|error| {
+            tracing::warn!(%error, "origins over TLS cannot be reached; is the package ca-certificates installed?");
+        });
+        let without_roots = without_roots.is_err();
+        let client = |reach| build(reach, without_roots).map_err(|error| unreachable_because(&error));
         let shared = Shared {
             named: client(Reach::Named)?,
             local: client(Reach::Local)?,
@@ -143,11 +149,14 @@ impl Mirror {
 
     /// Asks for a location and follows redirects. `reach` judges every hop, given where it leads.
     pub async fn ask(&self, at: &Location, ask: &Ask, reach: impl Fn(&Location) -> Reach) -> Result<Reply, Trouble> {
-        let mut at = at.clone();
+        let (mut at, mut ask) = (at.clone(), ask.clone());
         for _hop in 0..MAX_HOPS {
-            let reply = self.ask_once(&at, ask, reach(&at)).await?;
+            let reply = self.ask_once(&at, &ask, reach(&at)).await?;
             let Some(next) = follow(&at, &reply) else { return Ok(reply) };
             tracing::debug!(from = %at, to = %next, "redirected");
+            if next.authority() != at.authority() {
+                ask.headers.remove(header::AUTHORIZATION);
+            }
             at = next;
         }
         Err(Trouble::Redirects)
@@ -243,7 +252,14 @@ fn unreachable_because(error: &reqwest::Error) -> Trouble {
 
 /// The fields of a client's request that are passed on to the mirror.
 pub fn passed_on(headers: &HeaderMap) -> HeaderMap {
-    let wanted = [header::IF_MODIFIED_SINCE, header::IF_RANGE, header::RANGE, header::CACHE_CONTROL, header::ACCEPT];
+    let wanted = [
+        header::AUTHORIZATION,
+        header::IF_MODIFIED_SINCE,
+        header::IF_RANGE,
+        header::RANGE,
+        header::CACHE_CONTROL,
+        header::ACCEPT,
+    ];
     let pick = |name: header::HeaderName| headers.get(&name).map(|value: &HeaderValue| (name, value.clone()));
     wanted.into_iter().filter_map(pick).collect()
 }

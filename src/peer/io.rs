@@ -32,6 +32,12 @@ const MAX_OUTSTANDING: usize = 64;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// Time without a byte after which a connection that owes answers is given up.
 const SILENCE: Duration = Duration::from_secs(10);
+/// How long a peer that answers 429 is left alone.
+const TOO_MUCH: Duration = Duration::from_secs(30);
+/// Time over which a rate is measured, unless the peer has nothing more to send before.
+const METER: Duration = Duration::from_millis(50);
+/// Bytes from which on a rate is worth measuring.
+const MIN_METERED: usize = 16 * 1024;
 /// Time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(90);
 /// Bytes that a connection keeps asked for, before its rate is known.
@@ -182,8 +188,8 @@ struct Connection {
     window: usize,
     /// When the connection last turned from idle to busy, until the first byte comes.
     asked_idle: Option<Instant>,
-    /// Since when the answer now due has had the connection to itself.
-    serving_since: Instant,
+    /// Bytes that came since then while answers were due, for the rate.
+    metered: (usize, Instant),
 }
 
 impl Connection {
@@ -198,7 +204,7 @@ impl Connection {
             next_id: 0,
             window: FIRST_WINDOW,
             asked_idle: None,
-            serving_since: Instant::now(),
+            metered: (0, Instant::now()),
         }
     }
 
@@ -253,6 +259,7 @@ impl Connection {
                     Ok(Ok(0) | Err(_)) | Err(_) if !busy && self.waiting.is_empty() => return None,
                     Ok(Ok(0) | Err(_)) | Err(_) => return Some(Failure::Lost),
                     Ok(Ok(len)) => {
+                        self.metered.0 += len;
                         self.pipeline.handle_bytes(&buffer[..len]);
                         if let Err(violation) = self.settle() {
                             return Some(violation.into());
@@ -277,8 +284,9 @@ impl Connection {
                 continue;
             }
             if self.pipeline.outstanding() == 0 {
-                self.serving_since = Instant::now();
-                self.asked_idle = Some(self.serving_since);
+                let now = Instant::now();
+                self.metered = (0, now);
+                self.asked_idle = Some(now);
             }
             self.pipeline.ask(self.next_id, ask);
             self.replies.insert(self.next_id, reply);
@@ -293,32 +301,39 @@ impl Connection {
             self.shared.lock().standings.handle_round_trip(self.peer, now - asked, now);
         }
         while let Some((id, answer)) = self.pipeline.poll_answer()? {
-            let took = now - self.serving_since;
-            self.serving_since = now;
-            self.learn(&answer, took, now);
+            self.learn(&answer, now);
             if let Some(reply) = self.replies.remove(&id) {
                 let _given_up = reply.send(Ok(answer));
             }
         }
+        self.meter(now);
         Ok(())
     }
 
-    fn learn(&mut self, answer: &Answer, took: Duration, now: Instant) {
-        let mut state = self.shared.lock();
+    fn learn(&mut self, answer: &Answer, now: Instant) {
+        let standings = &mut self.shared.lock().standings;
         match answer {
-            Answer::Body { bytes, .. } => {
-                state.standings.handle_served(self.peer, bytes.len(), took, now);
-                // The bandwidth-delay product, twice, so that the peer never waits for the next ask.
-                if let Some(Standing { rate: Some(rate), round_trip: Some(round_trip), .. }) =
-                    state.standings.of(self.peer)
-                {
-                    let product = (2.0 * rate * round_trip.as_secs_f64()) as usize;
-                    self.window = (product + FIRST_WINDOW).min(MAX_WINDOW);
-                }
-            }
+            Answer::Body { .. } => standings.handle_good(self.peer, now),
             Answer::Missing => {}
-            Answer::Busy(pause) => state.standings.handle_pause(self.peer, *pause, now),
-            Answer::TooMuch => state.standings.handle_pause(self.peer, Duration::from_secs(30), now),
+            Answer::Busy(pause) => standings.handle_pause(self.peer, *pause, now),
+            Answer::TooMuch => standings.handle_pause(self.peer, TOO_MUCH, now),
+        }
+    }
+
+    /// Measures over a while: what waits in the socket's buffer comes at once and says nothing of the peer.
+    fn meter(&mut self, now: Instant) {
+        let (bytes, since) = self.metered;
+        let is_done = self.pipeline.outstanding() == 0 && bytes >= MIN_METERED;
+        if now - since < METER && !is_done {
+            return;
+        }
+        self.metered = (0, now);
+        let mut state = self.shared.lock();
+        state.standings.handle_rate(self.peer, bytes, now - since, now);
+        // The bandwidth-delay product, twice, so that the peer never waits for the next ask.
+        if let Some(Standing { rate: Some(rate), round_trip: Some(round_trip), .. }) = state.standings.of(self.peer) {
+            let product = (2.0 * rate * round_trip.as_secs_f64()) as usize;
+            self.window = (product + FIRST_WINDOW).min(MAX_WINDOW);
         }
     }
 }
@@ -353,16 +368,23 @@ mod tests {
             let all = if first.matches("\r\n\r\n").count() < 3 { first + &heads(&mut stream, 2).await } else { first };
             assert_eq!(all.matches("GET /~/").count(), 3);
             stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nbbHTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n")
+                .write_all(
+                    &[
+                        &b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n"[..],
+                        &[b'b'; 20_000],
+                        b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n",
+                    ]
+                    .concat(),
+                )
                 .await
                 .expect("sent");
             stream
         });
         let pool = Pool::new(Some("127.9.1.2".parse().expect("an address")));
         let ask = |size| pool.ask(peer, Ask::Piece { file: file(size), index: 0 });
-        let (a, b, c) = tokio::join!(ask(1), ask(2), ask(3));
+        let (a, b, c) = tokio::join!(ask(1), ask(20_000), ask(3));
         assert!(matches!(a, Ok(Answer::Body { bytes, .. }) if &bytes[..] == b"a"));
-        assert!(matches!(b, Ok(Answer::Body { bytes, .. }) if &bytes[..] == b"bb"));
+        assert!(matches!(b, Ok(Answer::Body { bytes, .. }) if bytes.len() == 20_000));
         assert_eq!(c, Ok(Answer::Missing));
         let stream = server.await.expect("the server's asserts hold");
         assert_eq!(stream.peer_addr().expect("connected").ip().to_string(), "127.9.1.2");

@@ -96,15 +96,18 @@ impl Standings {
                 >= PORTS_UNTIL_ADDRESS
     }
 
-    /// A whole answer came: so many bytes in so much time.
-    pub fn handle_served(&mut self, peer: SocketAddr, bytes: usize, took: Duration, now: Instant) {
+    /// A whole answer came.
+    pub fn handle_good(&mut self, peer: SocketAddr, now: Instant) {
         let standing = self.entry(peer, now);
         standing.failures = 0;
         standing.paused_until = None;
-        if bytes > 0 {
-            let sample = bytes as f64 / took.as_secs_f64().max(1e-4);
-            standing.rate = Some(standing.rate.map_or(sample, |rate| rate + GAIN * (sample - rate)));
-        }
+    }
+
+    /// It sent so many bytes in so much time, while it had some to send.
+    pub fn handle_rate(&mut self, peer: SocketAddr, bytes: usize, took: Duration, now: Instant) {
+        let standing = self.entry(peer, now);
+        let sample = bytes as f64 / took.as_secs_f64().max(1e-4);
+        standing.rate = Some(standing.rate.map_or(sample, |rate| rate + GAIN * (sample - rate)));
     }
 
     /// The first byte of an answer came on a connection that had been idle.
@@ -194,7 +197,7 @@ mod tests {
             standings.handle_failure(peer, now);
         }
         assert!(standings.is_welcome(peer, now + MAX_PAUSE));
-        standings.handle_served(peer, 1000, Duration::from_millis(1), now);
+        standings.handle_good(peer, now);
         assert!(standings.is_welcome(peer, now));
     }
 

@@ -90,15 +90,16 @@ impl Door {
         P: Fn(&mut ServiceConfig) + Clone + 'static,
     {
         let (door, tunnels) = (Data::new(self.clone()), self);
+        let guarding = tunnels.clone();
+        let is_own = move |ctx: &guard::GuardContext<'_>| {
+            let client = ctx.head().peer_addr.map(|address| address.ip());
+            ctx.head().uri.authority().is_none() && client.is_some_and(|client| guarding.admits(client))
+        };
         let app = move || {
             App::new()
                 .app_data(door.clone())
                 // What is asked of this daemon itself has no authority in its request line.
-                .service(
-                    web::scope("")
-                        .guard(guard::fn_guard(|ctx| ctx.head().uri.authority().is_none()))
-                        .configure(pages.clone()),
-                )
+                .service(web::scope("").guard(guard::fn_guard(is_own.clone())).configure(pages.clone()))
                 .default_service(web::to(serve))
         };
         let http = HttpService::build()

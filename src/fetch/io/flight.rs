@@ -12,7 +12,6 @@ use futures_util::{
     future::BoxFuture,
     stream::{BoxStream, FuturesUnordered},
 };
-use tokio::sync::watch;
 
 use crate::{
     hash::{Expected, PieceChain, Stepper, Verified},
@@ -28,7 +27,7 @@ use crate::fetch::{
 };
 
 use super::{
-    growing::{Failure, Progress, SAFETY_CATCH},
+    growing::{Failure, SAFETY_CATCH},
     stream::{Came, Stream},
     tally::{Outcome, Report},
 };
@@ -38,63 +37,8 @@ const MIRROR: SourceId = SourceId(0);
 /// How long a download goes on without readers before half of it is there.
 const DESERTED: Duration = Duration::from_secs(30);
 
-/// Brings one file, keeps it and reports.
-pub(in crate::fetch) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) {
-    let expected = *lead.vouched.expected();
-    let store = lead.shared.store.clone();
-    let begun = tokio::task::spawn_blocking(move || store.begin(expected)).await.expect("begin does not panic");
-    let partial = match begun {
-        Ok(partial) => partial,
-        Err(error) => {
-            tracing::warn!(file = lead.vouched.path(), %error, "not kept");
-            return finish(&lead.progress, Err(Failure::Store(error.to_string())));
-        }
-    };
-    lead.progress.send_modify(|progress| progress.file = Some(partial.file()));
-    let holders = if lead.vouched.shareable().is_some() { holders } else { futures_util::stream::empty().boxed() };
-    let mut flight = Flight::new(&lead, &partial, origin);
-    let result = flight.run(holders).await;
-    let report = flight.report(result.as_ref().map(|_| ()).map_err(Clone::clone));
-    let was_fresh = flight.mark == Some(Mark::Fresh) && flight.tainted.is_none();
-    drop(flight);
-    log(&report);
-    lead.shared.tally.add_report(report);
-    match result {
-        Ok(verified) => keep(lead, partial, verified, was_fresh).await,
-        Err(failure) => finish(&lead.progress, Err(failure)),
-    }
-}
-
-/// Lets readers have the rest, then puts the file into the store. Until it is there, others still follow this flight.
-async fn keep(lead: Lead, partial: Partial, verified: Verified, unmark: bool) {
-    finish(&lead.progress, Ok(()));
-    let (store, vouched) = (lead.shared.store.clone(), lead.vouched.clone());
-    let kept = tokio::task::spawn_blocking(move || {
-        let hash = vouched.expected().hash;
-        let kept = store.commit(partial, verified, &vouched);
-        if unmark && let Err(error) = store.clear_mark(hash) {
-            tracing::warn!(%error, "mark not cleared");
-        }
-        kept
-    });
-    if let Err(error) = kept.await.expect("commit does not panic on a proof of its own partial") {
-        tracing::warn!(file = lead.vouched.path(), %error, "not kept");
-    }
-}
-
-fn finish(progress: &watch::Sender<Progress>, outcome: Outcome) {
-    progress.send_modify(|progress| progress.outcome = Some(outcome));
-}
-
-fn log(report: &Report) {
-    let Report { path, from_peers, from_mirror, peers, wasted, took, .. } = report;
-    match &report.outcome {
-        Ok(()) => tracing::info!(path, from_peers, from_mirror, peers, wasted, ?took, "brought"),
-        Err(failure) => tracing::warn!(path, from_peers, from_mirror, peers, wasted, ?took, %failure, "not brought"),
-    }
-}
-
-struct Flight<'a> {
+/// One download as it goes: the two machines, and what they need of the world.
+pub(super) struct Flight<'a> {
     lead: &'a Lead,
     shared: &'a Shared,
     partial: &'a Partial,
@@ -130,7 +74,7 @@ struct Reached {
 }
 
 impl<'a> Flight<'a> {
-    fn new(lead: &'a Lead, partial: &'a Partial, origin: Option<Origin>) -> Self {
+    pub fn new(lead: &'a Lead, partial: &'a Partial, origin: Option<Origin>) -> Self {
         let shared = &*lead.shared;
         let expected = *lead.vouched.expected();
         let now = Instant::now();
@@ -163,7 +107,8 @@ impl<'a> Flight<'a> {
         }
     }
 
-    async fn run(&mut self, mut holders: BoxStream<'static, Holder>) -> Result<Verified, Failure> {
+    /// Brings the file and proves it.
+    pub async fn run(&mut self, mut holders: BoxStream<'static, Holder>) -> Result<Verified, Failure> {
         // What is known at once decides better than what comes a moment later.
         let mut holders_open = true;
         while let Some(known) = holders.next().now_or_never() {
@@ -210,8 +155,6 @@ impl<'a> Flight<'a> {
                 self.ask(source, Some(piece), peer::Ask::Piece { file: self.expected, index: piece });
             }
             Wish::AskChain { source } => self.ask_chain(source),
-            // Its answer, should it still come, is judged like any other.
-            Wish::Abandon { .. } => {}
             Wish::Stream { from, until } => self.open_stream(from, until),
             Wish::Halt => self.stream = None,
             Wish::Exhausted { piece } => self.ledger.handle_exhausted(piece),
@@ -231,6 +174,7 @@ impl<'a> Flight<'a> {
 
     fn ask_chain(&mut self, source: SourceId) {
         if self.chains_asked.insert(source) {
+            self.plan.handle_chain_asked(source, Instant::now());
             self.ask(source, None, peer::Ask::Chain { file: self.expected });
         }
     }
@@ -251,7 +195,7 @@ impl<'a> Flight<'a> {
 
     fn handle_holder(&mut self, holder: Holder) {
         match holder {
-            Holder::Chain(chain) => self.ledger.handle_claim(chain, None),
+            Holder::Chain(chain) => self.claim(chain, None),
             Holder::Peer(address) => {
                 if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
                     let rate = self.shared.pool.rate(address);
@@ -277,18 +221,31 @@ impl<'a> Flight<'a> {
                 self.handle_piece(source, piece, &bytes, now)?;
             }
             (Ok(Answer::Body { bytes, .. }), None) => {
-                self.plan.handle_chain(now);
+                self.plan.handle_chain(source, now);
                 match PieceChain::decode(&self.expected, &bytes) {
-                    Ok(chain) => self.ledger.handle_claim(chain, Some(source)),
+                    Ok(chain) => self.claim(chain, Some(source)),
                     Err(_) => self.plan.handle_gone(source),
                 }
             }
             (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
-            (Ok(Answer::Busy(pause)), piece) => self.plan.handle_failed(source, piece, Some(pause), now),
             (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
-            (Err(_), piece) => self.plan.handle_failed(source, piece, None, now),
+            (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
+            (Err(_), piece) => self.fail(source, piece, None, now),
         }
         Ok(())
+    }
+
+    fn claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) {
+        if self.ledger.handle_claim(chain, supplier) {
+            self.plan.handle_new_claim();
+        }
+    }
+
+    fn fail(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
+        if piece.is_none() {
+            self.chains_asked.remove(&source);
+        }
+        self.plan.handle_failed(source, piece, pause, now);
     }
 
     fn handle_piece(&mut self, source: SourceId, piece: usize, bytes: &[u8], now: Instant) -> Result<(), Failure> {
@@ -427,9 +384,14 @@ impl<'a> Flight<'a> {
         if self.ledger.is_hopeless() {
             self.stop_stream();
             self.mismatched = true;
-            self.plan.handle_mirror_failed(true, now);
-            self.ledger.reset();
             self.taint(0);
+            // Without a claim nobody can say which piece is false. Peers that took part are left out; a mirror that was
+            // alone is.
+            let senders = self.ledger.reset();
+            if senders.iter().all(|source| *source == MIRROR) {
+                self.plan.handle_mirror_failed(true, now);
+            }
+            senders.into_iter().filter(|source| *source != MIRROR).for_each(|source| self.plan.handle_gone(source));
         }
         Ok(())
     }
@@ -498,6 +460,11 @@ impl<'a> Flight<'a> {
         if since.elapsed() > DESERTED { Err(Failure::Deserted) } else { Ok(()) }
     }
 
+    /// Whether nothing wrong, now or earlier, can have been passed on.
+    pub fn is_clean(&self) -> bool {
+        self.mark == Some(Mark::Fresh) && self.tainted.is_none()
+    }
+
     fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Failure> {
         self.partial.write_at(at, bytes).map_err(|error| Failure::Store(error.to_string()))
     }
@@ -508,7 +475,8 @@ impl<'a> Flight<'a> {
         Ok(bytes)
     }
 
-    fn report(&self, outcome: Outcome) -> Report {
+    /// What is to be remembered of it.
+    pub fn report(&self, outcome: Outcome) -> Report {
         let useful = if outcome.is_ok() { self.expected.size } else { 0 };
         Report {
             path: self.lead.vouched.path().to_owned(),

@@ -1,6 +1,73 @@
 //! The door of fetch: drives the machines with real bytes, and lets readers have them.
 
-pub(super) mod flight;
+mod flight;
 pub(super) mod growing;
 mod stream;
 pub(super) mod tally;
+
+use futures_util::{StreamExt, stream::BoxStream};
+use tokio::sync::watch;
+
+use crate::{hash::Verified, store::Partial};
+
+use super::{Holder, Lead, Origin};
+
+use flight::Flight;
+use growing::{Failure, Progress};
+use tally::{Outcome, Report};
+
+/// Brings one file, keeps it and reports.
+pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) {
+    let expected = *lead.vouched.expected();
+    let store = lead.shared.store.clone();
+    let begun = tokio::task::spawn_blocking(move || store.begin(expected)).await.expect("begin does not panic");
+    let partial = match begun {
+        Ok(partial) => partial,
+        Err(error) => {
+            tracing::warn!(file = lead.vouched.path(), %error, "not kept");
+            return finish(&lead.progress, Err(Failure::Store(error.to_string())));
+        }
+    };
+    lead.progress.send_modify(|progress| progress.file = Some(partial.file()));
+    let holders = if lead.vouched.shareable().is_some() { holders } else { futures_util::stream::empty().boxed() };
+    let mut flight = Flight::new(&lead, &partial, origin);
+    let result = flight.run(holders).await;
+    let report = flight.report(result.as_ref().map(|_| ()).map_err(Clone::clone));
+    let is_clean = flight.is_clean();
+    drop(flight);
+    log(&report);
+    lead.shared.tally.add_report(report);
+    match result {
+        Ok(verified) => keep(lead, partial, verified, is_clean).await,
+        Err(failure) => finish(&lead.progress, Err(failure)),
+    }
+}
+
+/// Lets readers have the rest, then puts the file into the store. Until it is there, others still follow this flight.
+async fn keep(lead: Lead, partial: Partial, verified: Verified, unmark: bool) {
+    finish(&lead.progress, Ok(()));
+    let (store, vouched) = (lead.shared.store.clone(), lead.vouched.clone());
+    let kept = tokio::task::spawn_blocking(move || {
+        let hash = vouched.expected().hash;
+        let kept = store.commit(partial, verified, &vouched);
+        if unmark && let Err(error) = store.clear_mark(hash) {
+            tracing::warn!(%error, "mark not cleared");
+        }
+        kept
+    });
+    if let Err(error) = kept.await.expect("commit does not panic on a proof of its own partial") {
+        tracing::warn!(file = lead.vouched.path(), %error, "not kept");
+    }
+}
+
+fn finish(progress: &watch::Sender<Progress>, outcome: Outcome) {
+    progress.send_modify(|progress| progress.outcome = Some(outcome));
+}
+
+fn log(report: &Report) {
+    let Report { path, from_peers, from_mirror, peers, wasted, took, .. } = report;
+    match &report.outcome {
+        Ok(()) => tracing::info!(path, from_peers, from_mirror, peers, wasted, ?took, "brought"),
+        Err(failure) => tracing::warn!(path, from_peers, from_mirror, peers, wasted, ?took, %failure, "not brought"),
+    }
+}
