@@ -67,7 +67,9 @@ fn when_the_mirror_is_gone_a_host_installs_everything_from_two_others() {
     if !have_apt() {
         return;
     }
-    let mut huddle = Huddle::of(&[Config::default(), last()]);
+    // As slow as lines are, so that it takes both to be quick.
+    let line = |config| Config { upload_limit: "40MB/s", ..config };
+    let mut huddle = Huddle::of(&[line(Config::default()), line(last())]);
     huddle.give(0, &all());
     huddle.give(1, &all());
     huddle.join(Config::default());
@@ -79,7 +81,7 @@ fn when_the_mirror_is_gone_a_host_installs_everything_from_two_others() {
     all().into_iter().for_each(|package| apt.assert_installed(package));
     for (host, before) in before.into_iter().enumerate() {
         let up = huddle[host].daemon.status().number("/bytes/up") - before;
-        assert!(up > Archive::shared().pool_size() / 20, "host {host} gave {up} bytes");
+        assert!(up > Archive::shared().pool_size() / 5, "host {host} gave {up} bytes");
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::{fs, time::Duration};
 
+use apt_huddle::hash::ContentHash;
+
 use crate::harness::{
     apt::{Way, have_apt},
     archive::{Archive, FIRST_DATE, LATER_DATE, Package},
@@ -10,7 +12,7 @@ use crate::harness::{
     huddle::{Host, Huddle},
     liar::Liar,
     machine::{Config, mirror_url},
-    mirror::Mirror,
+    mirror::{Fault, Mirror},
     suite::{self, Form, Signer, Suite},
 };
 
@@ -37,6 +39,40 @@ fn hashes_are_learned_from_each_compression_with_and_without_by_hash() {
         apt.assert_installed(hello);
         assert_eq!(huddle.mirror.pool_bytes(), taken, "the hash was learned from suite {suite}");
     }
+}
+
+#[test]
+fn an_index_whose_hash_is_signed_comes_from_peers_where_the_mirror_fails() {
+    if !have_apt() {
+        return;
+    }
+    let archive = Archive::shared();
+    let hello = archive.package("hello");
+    let huddle = Huddle::of(&[Config::default(), Config::default()]);
+    huddle.give(0, &[hello]);
+    let index = fs::read(archive.root().join("debian/dists/huddle/main/binary-amd64/Packages.xz")).expect("published");
+    let index = ContentHash::of(&index).to_string();
+    huddle.probe.wait_for(huddle[0].daemon.peers(), &index, &huddle.nodes());
+    huddle.mirror.fault("/debian/dists/huddle/main", Fault::Status(500));
+    let apt = huddle[1].apt();
+    apt.update().expect_success();
+    apt.install(&["hello"]).expect_success();
+    apt.assert_installed(hello);
+}
+
+#[test]
+fn where_the_mirror_has_no_by_hash_apt_falls_back_and_the_plain_name_is_learned() {
+    if !have_apt() {
+        return;
+    }
+    let archive = Archive::shared();
+    let mirror = Mirror::start(archive.root());
+    mirror.fault("/debian/dists/huddle/main/binary-amd64/by-hash", Fault::Status(404));
+    let host = Host::start("fallback", &mirror, &Config::default());
+    let apt = host.apt();
+    apt.update().expect_success();
+    apt.install(&["hello"]).expect_success();
+    assert!(host.daemon.status().recent(&archive.package("hello").sha256).is_some());
 }
 
 #[test]
@@ -148,7 +184,7 @@ fn a_release_with_another_date_takes_over_and_an_older_one_does_not() {
     let branch = archive.branch();
     let debian = branch.path().join("debian");
     let newer = Package::create(&debian, "pool-new", "hello", "2.11", Size::Whole(40_000), 11);
-    Suite { date: LATER_DATE.into(), packages: vec![newer.clone()], ..archive.suite("huddle") }
+    Suite { date: LATER_DATE, packages: vec![newer.clone()], ..archive.suite("huddle") }
         .publish(&debian, archive.signer());
 
     let huddle = Huddle::of(&[Config::default(), Config::default()]);
@@ -183,7 +219,7 @@ fn an_index_that_lists_paths_outside_of_its_repository_teaches_only_the_rest() {
     let hello = archive.package("hello");
     let outside = Package { name: "outside".into(), path: "../../etc/passwd".into(), ..hello.clone() };
     let suite = Suite {
-        date: FIRST_DATE.into(),
+        date: FIRST_DATE,
         forms: vec![Form::Xz],
         packages: vec![outside, hello.clone()],
         ..archive.suite("huddle")

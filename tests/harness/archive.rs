@@ -28,11 +28,11 @@ const SEED: u64 = 0x68_75_64_64_6c_65;
 /// The suite that has every package in every form.
 pub const SUITE: &str = "huddle";
 
-/// When the first version of every suite was published.
-pub const FIRST_DATE: &str = "Sat, 01 Mar 2025 12:00:00 UTC";
+/// When the first version of every suite was published, in seconds since 1970.
+pub const FIRST_DATE: u64 = 1_740_830_400;
 
 /// When a later version was.
-pub const LATER_DATE: &str = "Sun, 02 Mar 2025 12:00:00 UTC";
+pub const LATER_DATE: u64 = FIRST_DATE + 86_400;
 
 /// A package of the archive.
 #[derive(Clone)]
@@ -168,7 +168,7 @@ impl Archive {
     pub fn suite(&self, name: &str) -> Suite {
         Suite {
             name: name.to_owned(),
-            date: FIRST_DATE.to_owned(),
+            date: FIRST_DATE,
             forms: vec![Form::Plain, Form::Gz, Form::Xz],
             by_hash: true,
             packages: self.packages.clone(),

@@ -162,7 +162,7 @@ impl Site {
 }
 
 /// An IMF-fixdate (RFC 9110, section 5.6.7).
-fn http_date(time: SystemTime) -> String {
+pub fn http_date(time: SystemTime) -> String {
     let seconds = time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let (days, of_day) = (seconds / 86_400, seconds % 86_400);
     let weekday = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"][(days % 7) as usize];

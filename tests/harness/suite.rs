@@ -2,10 +2,10 @@
 
 use std::{
     fmt::Write as _,
-    fs,
+    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use apt_huddle::hash::ContentHash;
@@ -21,7 +21,7 @@ use sequoia_openpgp::{
 };
 use xz2::write::XzEncoder;
 
-use super::archive::Package;
+use super::{archive::Package, mirror::http_date};
 
 /// A key that signs Release files.
 pub struct Signer {
@@ -98,8 +98,8 @@ impl Form {
 pub struct Suite {
     /// Its folder below `dists`, its Suite and its Codename.
     pub name: String,
-    /// Its Date.
-    pub date: String,
+    /// Its Date and what the mirror gives as Last-Modified, in seconds since 1970.
+    pub date: u64,
     /// The forms of Packages that the mirror has; the plain one is listed in any case, as Debian does.
     pub forms: Vec<Form>,
     /// Whether indexes are also found by their hash.
@@ -114,6 +114,7 @@ impl Suite {
         let text = self.packages_text();
         let index = index_folder(debian, &self.name);
         fs::create_dir_all(index.join("by-hash/SHA256")).expect("the scratch directory is ours");
+        let published = UNIX_EPOCH + Duration::from_secs(self.date);
         let mut listed = String::new();
         for form in [Form::Plain, Form::Gz, Form::Xz] {
             let bytes = form.encode(text.as_bytes());
@@ -133,10 +134,12 @@ impl Suite {
              No-Support-for-Architecture-all: Packages\nArchitectures: all amd64\nComponents: main\n\
              Description: packages to test with\nSHA256:\n{listed}",
             name = self.name,
-            date = self.date,
+            date = http_date(published).replace("GMT", "UTC"),
             by_hash = if self.by_hash { "yes" } else { "no" },
         );
-        write(&release_file(debian, &self.name), &signer.clear_sign(&release));
+        let path = release_file(debian, &self.name);
+        write(&path, &signer.clear_sign(&release));
+        File::options().append(true).open(path).and_then(|file| file.set_modified(published)).expect("our file");
     }
 
     fn packages_text(&self) -> String {
