@@ -218,10 +218,15 @@ impl<'a> Simulation<'a> {
                 convicted: this.convicted,
             };
             if self.ledger.verified().is_some() {
-                assert_eq!(ContentHash::of(&self.disk), self.file.expected.hash, "proven, and wrong on disk");
+                assert_eq!(
+                    ContentHash::of(&self.disk),
+                    self.file.expected.hash,
+                    "SEED={}: proven, and wrong on disk",
+                    self.setting.seed
+                );
                 return outcome(End::Proven, self);
             }
-            assert!(took < limit, "no end after {took:?}: {:?}", self.setting);
+            assert!(took < limit, "SEED={}: no end after {took:?}: {:?}", self.setting.seed, self.setting);
             while let Some(wish) = self.plan.poll(&self.ledger, self.now) {
                 if wish == Wish::GiveUp {
                     return outcome(End::GivenUp, self);
