@@ -4,6 +4,7 @@
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
 pub mod apt;
+mod index;
 pub mod learn;
 
 use std::{
