@@ -157,7 +157,6 @@ mod tests {
         let kind = |path| index_kind(path);
         assert_eq!(kind("dists/sid/main/binary-amd64/Packages.xz"), Some((IndexKind::Packages, Compression::Xz)));
         assert_eq!(kind("Packages"), Some((IndexKind::Packages, Compression::None)));
-        assert_eq!(kind("dists/sid/main/binary-amd64/Packages.zst"), None);
         assert_eq!(kind("dists/sid/main/binary-amd64/Packages.diff/Index"), None);
         assert_eq!(kind("dists/sid/main/Contents-amd64.gz"), None);
     }
