@@ -13,6 +13,8 @@ mod clearsign;
 mod compression;
 mod date;
 pub mod deb822;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod index;
 mod keyring;
 mod location;
@@ -39,3 +41,6 @@ pub use signature::Signer;
 pub use sources::{BadSource, SignedBy, Signing, Source, SourceType, Sources};
 pub use trust::Trust;
 pub use vouched::{Privacy, Shareable, Vouched};
+
+#[cfg(test)]
+mod tests;

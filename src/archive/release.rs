@@ -30,7 +30,7 @@ use super::{
     signature::{self, NotSigned, Signer},
 };
 
-mod read;
+pub(super) mod read;
 
 /// Largest Release, in bytes. The largest known has 0.26 MB.
 pub const MAX_RELEASE: usize = 8 * 1024 * 1024;
