@@ -10,6 +10,7 @@ use std::{
 
 use apt_huddle::hash::ContentHash;
 use flate2::{Compression, write::GzEncoder};
+use liblzma::write::XzEncoder;
 use sequoia_openpgp::{
     Cert,
     cert::CertBuilder,
@@ -19,7 +20,6 @@ use sequoia_openpgp::{
         stream::{self, Message},
     },
 };
-use xz2::write::XzEncoder;
 
 use super::{archive::Package, mirror::http_date};
 
