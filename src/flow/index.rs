@@ -1,21 +1,18 @@
 //! Indexes: brought as the mirror has them, kept when they are what a Release promises, and read into the catalogue.
 
-use std::io::BufReader;
-
 use crate::{
-    archive::{Compression, IndexKind, Location, MAX_UNPACKED, Vouched, by_hash, decompress, entries, index_kind},
+    archive::{Compression, Location, Vouched, by_hash, index_kind},
     hash::Hasher,
-    store::{Blob, Partial, Store, StoreError},
+    store::{Blob, Partial, StoreError},
 };
 
-use super::{Answer, Ask, Flow, passed, refused};
+use super::{Answer, Ask, Flow, passed, read::read, refused};
 
 /// An index, by its plain path.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
     /// The promise under the plain path.
     vouched: Vouched,
-    kind: IndexKind,
     compression: Compression,
 }
 
@@ -30,8 +27,8 @@ impl Flow {
             }
         };
         plain.into_iter().filter(|plain| plain.repository() == vouched.repository()).find_map(|plain| {
-            let (kind, compression) = index_kind(plain.path())?;
-            Some(Index { vouched: plain, kind, compression })
+            let (_, compression) = index_kind(plain.path())?;
+            Some(Index { vouched: plain, compression })
         })
     }
 
@@ -78,21 +75,20 @@ impl Flow {
     pub(super) async fn learn_held(&self, vouched: &Vouched) {
         let Some(index) = self.index_named(vouched).await else { return };
         let flow = self.clone();
-        flow.shared.busy.send_modify(|busy| *busy += 1);
+        let learning = self.learning_now();
         tokio::task::spawn_blocking(move || {
             if let Ok(Some(blob)) = flow.shared.stations.store.open_object(index.vouched.expected().hash) {
                 flow.learn_index(&index, &blob);
             }
-            flow.shared.busy.send_modify(|busy| *busy -= 1);
+            drop(learning);
         });
     }
 
     fn learn_index(&self, index: &Index, blob: &Blob) {
-        let store = &self.shared.stations.store;
-        match read_index(store, index, blob) {
+        match read(&self.shared.stations.store, &index.vouched, index.compression, &blob.file) {
             Ok(0) => {}
             Ok(files) => tracing::info!(path = index.vouched.path(), files, "learned"),
-            Err(reason) => tracing::warn!(path = index.vouched.path(), reason, "not learned"),
+            Err(error) => tracing::warn!(path = index.vouched.path(), %error, "not learned"),
         }
     }
 }
@@ -128,37 +124,14 @@ impl Copy {
                 return flow.shared.learning.refuse(&location, reason, true);
             }
         };
-        flow.shared.busy.send_modify(|busy| *busy += 1);
+        let learning = flow.learning_now();
         tokio::task::spawn_blocking(move || {
             let kept = partial.and_then(|partial| flow.shared.stations.store.commit(partial, verified, &index.vouched));
             match kept {
                 Ok(blob) => flow.learn_index(&index, &blob),
                 Err(error) => tracing::warn!(%location, %error, "index not kept, so not learned"),
             }
-            flow.shared.busy.send_modify(|busy| *busy -= 1);
+            drop(learning);
         });
     }
-}
-
-/// Reads a proven index from the store into the catalogue. The number of files, or what was wrong.
-fn read_index(store: &Store, index: &Index, blob: &Blob) -> Result<usize, String> {
-    if store.learned(&index.vouched).map_err(|error| error.to_string())? {
-        return Ok(0);
-    }
-    let file = blob.file.try_clone().map_err(|error| error.to_string())?;
-    let plain = decompress(index.compression, BufReader::with_capacity(256 * 1024, file), MAX_UNPACKED)
-        .map_err(|error| error.to_string())?;
-    let mut malformed = None;
-    let entries = entries(index.kind, &index.vouched, plain).filter_map(|entry| match entry {
-        Ok(entry) => Some(entry.file),
-        Err(error) => {
-            malformed.get_or_insert(error.to_string());
-            None
-        }
-    });
-    let files = store.record_index(&index.vouched, entries).map_err(|error| error.to_string())?;
-    if let Some(error) = malformed {
-        tracing::warn!(path = index.vouched.path(), error, "entries left out");
-    }
-    Ok(files)
 }

@@ -6,6 +6,7 @@
 pub mod apt;
 mod index;
 pub mod learn;
+pub mod read;
 
 use std::{
     sync::{
@@ -129,6 +130,15 @@ struct Shared {
     from_store: AtomicU64,
 }
 
+/// Something is being learned.
+struct Busy(Flow);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.shared.busy.send_modify(|busy| *busy -= 1);
+    }
+}
+
 impl Flow {
     /// A flow through these stations under these rules.
     pub fn new(stations: Stations, rules: Rules) -> Self {
@@ -220,6 +230,12 @@ impl Flow {
             tracing::warn!(%error, "object not readable; the mirror answers");
             None
         })
+    }
+
+    /// Until this is dropped, questions about files that nobody vouches for yet wait a little.
+    fn learning_now(&self) -> Busy {
+        self.shared.busy.send_modify(|busy| *busy += 1);
+        Busy(self.clone())
     }
 
     /// Runs a question to the store where it may block.

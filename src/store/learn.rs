@@ -45,8 +45,8 @@ impl Store {
     /// Learns the members of a verified Release.
     ///
     /// `suite_dir` is the directory that it lies in, below the repository and without slashes at its ends (`""` for a flat
-    /// repository's root); `date` is its `Date` field. Each member is promised under its own path and under
-    /// `by-hash/SHA256/` beside it. The repository is shareable as its members are; a Release seen once more as private
+    /// repository's root); `date` is its `Date` field. Each member is promised under its own path and, unless that is a by-hash
+    /// one already, under `by-hash/SHA256/` beside it. The repository is shareable as its members are; a Release seen once more as private
     /// makes it private until the next one.
     pub fn record_release(
         &self,
@@ -87,45 +87,76 @@ impl Store {
         Ok(recorded)
     }
 
-    /// Learns the entries of an index whose bytes were proven, and says how many it has. An index that its Release does
-    /// not list any more, or not yet, teaches nothing, and neither does one that is known already: 0.
+    /// Begins to learn an index whose bytes were proven. An index that its Release does not list any more, or not yet,
+    /// teaches nothing, and neither does one that is known already: `None`.
     ///
-    /// `index` may be the plain path or the one by hash, in any compression; all are versions of one listing. The entries
-    /// are drawn before the catalogue is touched; what one draw takes holds up nobody.
+    /// `index` may be the plain path or one by hash, in any compression; all are versions of one listing.
+    pub fn gather(&self, index: &Vouched) -> Result<Option<Gathering>, StoreError> {
+        let Some(known) = self.0.repositories.named(index.repository()) else { return Ok(None) };
+        let member = member(&self.0.database.reader(), known.id, index)?;
+        let teaches = member.is_some_and(|member| !member.learned);
+        let begin = || Gathering {
+            store: self.clone(),
+            repository: known.id,
+            index: index.clone(),
+            named: Named::default(),
+            is_full: false,
+        };
+        Ok(teaches.then(begin))
+    }
+
+    /// Learns the entries of an index at once, and says how many it has: 0 when it teaches nothing. See [`Store::gather`].
     pub fn record_index(
         &self,
         index: &Vouched,
         entries: impl IntoIterator<Item = Vouched>,
     ) -> Result<usize, StoreError> {
-        let Some(known) = self.0.repositories.named(index.repository()) else { return Ok(0) };
-        if self.learned(index)? {
-            return Ok(0);
+        let Some(mut gathering) = self.gather(index)? else { return Ok(0) };
+        entries.into_iter().for_each(|entry| gathering.add(&entry));
+        gathering.record()
+    }
+}
+
+/// The entries of an index, before they are known. Dropped, it has changed nothing.
+pub struct Gathering {
+    store: Store,
+    repository: u32,
+    index: Vouched,
+    named: Named,
+    is_full: bool,
+}
+
+impl Gathering {
+    /// Adds an entry. One that speaks for another repository than its index does is not heard.
+    pub fn add(&mut self, entry: &Vouched) {
+        if entry.repository() == self.index.repository() && !self.is_full {
+            self.is_full = !self.named.push(entry.path(), entry.expected());
         }
-        let mut named = Named::default();
-        let room = entries
-            .into_iter()
-            .filter(|entry| entry.repository() == index.repository())
-            .all(|entry| named.push(entry.path(), entry.expected()));
-        if !room {
-            tracing::warn!(path = index.path(), files = named.len(), "a very large index; the rest of it is left out");
-        }
+    }
+
+    /// Makes what was added the index's promises, all at once, and says how many entries it has. 0 when another client
+    /// brought it, or the next Release, in the meantime.
+    pub fn record(self) -> Result<usize, StoreError> {
+        let Self { store, repository, index, named, is_full } = self;
         let files = named.len();
-        let mut writer = self.0.database.writer();
+        if is_full {
+            tracing::warn!(path = index.path(), files, "a very large index; the rest of it is left out");
+        }
+        let mut writer = store.0.database.writer();
         let transaction = writer.transaction()?;
-        // Another client may have brought it, or the next Release, in the meantime.
-        let Some(member) = member(&transaction, known.id, index)?.filter(|member| !member.learned) else {
+        let Some(member) = member(&transaction, repository, &index)?.filter(|member| !member.learned) else {
             return Ok(0);
         };
         let name = listing_name(&member.path);
-        let (listing, fresh) = listing_row(&transaction, known.id, member.suite, name, index.expected().hash)?;
-        let update = Update { repository: known.id, listing, fresh, at_once: |_| false, dropped: &HashSet::new() };
+        let (listing, fresh) = listing_row(&transaction, repository, member.suite, name, index.expected().hash)?;
+        let update = Update { repository, listing, fresh, at_once: |_| false, dropped: &HashSet::new() };
         update.apply(&transaction, named)?;
         transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files as u32])?;
         transaction.commit()?;
         // The pages of a whole index are of no more use.
         writer.execute_batch("PRAGMA shrink_memory")?;
         drop(writer);
-        self.0.tell(Change::Learned);
+        store.0.tell(Change::Learned);
         Ok(files)
     }
 }
@@ -277,7 +308,9 @@ fn learn_members(
     let mut gathered = Named::default();
     for member in members {
         gathered.push(member.path(), member.expected());
-        gathered.push(&by_hash_path(member.path(), member.expected().hash), member.expected());
+        if !is_by_hash(member.path()) {
+            gathered.push(&by_hash_path(member.path(), member.expected().hash), member.expected());
+        }
     }
 
     // Indexes that the suite has no more take their entries with them.

@@ -47,7 +47,7 @@ use crate::{archive::Repository, hash::ContentHash};
 
 pub use catalogue::SuiteInfo;
 pub use have::{Blob, Offer};
-pub use learn::Recorded;
+pub use learn::{Gathering, Recorded};
 pub use marks::Mark;
 pub use partial::Partial;
 
