@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    archive::{self, Location, Privacy, Shareable, Vouched},
+    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
     dht::{Dht, Found},
     fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
@@ -32,6 +32,7 @@ use crate::{
 };
 
 use apt::Apt;
+use index::Index;
 use learn::Learning;
 
 pub use crate::fetch::Growing;
@@ -124,8 +125,8 @@ struct Shared {
     stations: Stations,
     rules: Rules,
     learning: Learning,
-    /// Indexes being learned now.
-    busy: watch::Sender<usize>,
+    /// Repositories of which an index is being learned now, one entry an index.
+    busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
 }
 
@@ -136,7 +137,7 @@ impl Flow {
             stations,
             rules,
             learning: Learning::default(),
-            busy: watch::Sender::new(0),
+            busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -158,15 +159,11 @@ impl Flow {
         if ask.head_only {
             return self.pass_through(ask).await;
         }
-        if let Some(index) = self.index_named(&vouched).await {
-            return self.index(ask, vouched, index).await;
+        let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_through(ask).await };
+        if leads && let Some(index) = self.index_named(&vouched).await {
+            self.learn_when_there(index, growing.clone());
         }
-        let growing = match self.fetcher().claim(&vouched) {
-            Claim::Follow(growing) => growing,
-            Claim::Lead(lead) => self.fetcher().start(lead, Some(self.origin(&ask)), self.holders(&vouched)),
-            Claim::Full => return self.pass_through(ask).await,
-        };
-        self.answer_growing(growing, ask).await
+        self.answer_growing(growing, ask, &vouched).await
     }
 
     /// Bytes that clients were given from the store.
@@ -198,10 +195,11 @@ impl Flow {
             return Some(vouched);
         }
         let mut busy = self.shared.busy.subscribe();
-        if *busy.borrow() == 0 {
+        let is_settled = |busy: &Vec<Repository>| busy.iter().all(|repository| repository.path_of(location).is_none());
+        if is_settled(&busy.borrow()) {
             return None;
         }
-        let _late = timeout(LEARNING, busy.wait_for(|busy| *busy == 0)).await;
+        let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
         self.ask_promise(key).await
     }
 
@@ -226,6 +224,17 @@ impl Flow {
     async fn in_store<T: Send + 'static>(&self, question: impl FnOnce(&Store) -> T + Send + 'static) -> T {
         let store = self.shared.stations.store.clone();
         tokio::task::spawn_blocking(move || question(&store)).await.expect("the store does not panic")
+    }
+
+    /// Joins or starts the download of a promised file, and says whether it was started. `None` when there are too many.
+    fn bring(&self, ask: &Ask, vouched: &Vouched) -> Option<(Growing, bool)> {
+        match self.fetcher().claim(vouched) {
+            Claim::Follow(growing) => Some((growing, false)),
+            Claim::Lead(lead) => {
+                Some((self.fetcher().start(lead, Some(self.origin(ask)), self.holders(vouched)), true))
+            }
+            Claim::Full => None,
+        }
     }
 
     /// Who has it: found while the mirror already brings it, never waited for.
@@ -261,16 +270,21 @@ impl Flow {
         self.shared.stations.mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
     }
 
-    async fn answer_growing(&self, mut growing: Growing, ask: Ask) -> Answer {
-        match growing.begun().await {
-            Ok(_) => Answer::Growing(growing),
-            // Nothing wrong was sent, and apt is to get what it would have got from the mirror.
-            Err(Failure::NoSource(_) | Failure::Store(_) | Failure::Deserted) => self.pass_through(ask).await,
-            Err(Failure::Mismatch) => {
-                let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
-                Answer::Refused { status: 502, reason }
-            }
+    /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
+    /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
+    async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
+        let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
+        let index = self.index_named(vouched).await;
+        let is_metadata = index.is_some() || vouched.path().starts_with("dists/");
+        if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
+            let name = index.as_ref().map_or(vouched.path(), Index::path);
+            self.shared.learning.refuse(&ask.location, format!("{name}: {failure}"), true);
         }
+        if failure == Failure::Mismatch && !is_metadata {
+            let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
+            return Answer::Refused { status: 502, reason };
+        }
+        self.pass_through(ask).await
     }
 
     /// What nobody vouches for goes past untouched and is never shared.
