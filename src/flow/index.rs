@@ -20,26 +20,23 @@ pub(super) struct Index {
 }
 
 impl Index {
-    /// Its plain path.
-    pub fn path(&self) -> &str {
-        self.vouched.path()
+    /// The index that a promised file is, if it is one.
+    pub(super) fn of(vouched: &Vouched) -> Option<Self> {
+        let (kind, compression) = index_kind(vouched.path())?;
+        Some(Self { vouched: vouched.clone(), kind, compression })
     }
 }
 
 impl Flow {
-    /// Whether a promised file is an index that is read here, be it asked for by its digest.
-    pub(super) async fn index_named(&self, vouched: &Vouched) -> Option<Index> {
-        let plain = match by_hash(vouched.path()) {
-            None => vec![vouched.clone()],
-            Some(_) => {
-                let hash = vouched.expected().hash;
-                self.in_store(move |store| store.by_hash(hash)).await.unwrap_or_default()
-            }
-        };
-        plain.into_iter().filter(|plain| plain.repository() == vouched.repository()).find_map(|plain| {
-            let (kind, compression) = index_kind(plain.path())?;
-            Some(Index { vouched: plain, kind, compression })
-        })
+    /// The promise under the plain path, for a file that was asked for by its digest, as long as a Release lists it.
+    pub(super) async fn by_plain_path(&self, vouched: Vouched) -> Vouched {
+        if by_hash(vouched.path()).is_none() {
+            return vouched;
+        }
+        let hash = vouched.expected().hash;
+        let named = self.in_store(move |store| store.by_hash(hash)).await.unwrap_or_default();
+        let is_plain = |named: &Vouched| named.repository() == vouched.repository() && by_hash(named.path()).is_none();
+        named.into_iter().find(is_plain).unwrap_or(vouched)
     }
 
     /// Learns an index as soon as it is there.
@@ -53,8 +50,8 @@ impl Flow {
     }
 
     /// An index that is held may be new to its repository: the same bytes under another mirror, or learning was cut off.
-    pub(super) async fn learn_held(&self, vouched: &Vouched) {
-        let Some(index) = self.index_named(vouched).await else { return };
+    pub(super) fn learn_held(&self, vouched: &Vouched) {
+        let Some(index) = Index::of(vouched) else { return };
         let (flow, learning) = (self.clone(), self.begin_learning(vouched.repository()));
         tokio::spawn(async move { flow.learn_from_store(index, learning).await });
     }

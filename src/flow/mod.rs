@@ -153,14 +153,14 @@ impl Flow {
         }
         let Some(vouched) = self.promise(&ask.location).await else { return self.pass_through(ask).await };
         if let Some(blob) = self.open(&vouched).await {
-            self.learn_held(&vouched).await;
+            self.learn_held(&vouched);
             return Answer::Held(blob);
         }
         if ask.head_only {
             return self.pass_through(ask).await;
         }
         let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_through(ask).await };
-        if leads && let Some(index) = self.index_named(&vouched).await {
+        if leads && let Some(index) = Index::of(&vouched) {
             self.learn_when_there(index, growing.clone());
         }
         self.answer_growing(growing, ask, &vouched).await
@@ -192,7 +192,7 @@ impl Flow {
         }
         let key = format!("{}{}", location.authority(), location.path());
         if let Some(vouched) = self.ask_promise(key.clone()).await {
-            return Some(vouched);
+            return Some(self.by_plain_path(vouched).await);
         }
         let mut busy = self.shared.busy.subscribe();
         let is_settled = |busy: &Vec<Repository>| busy.iter().all(|repository| repository.path_of(location).is_none());
@@ -274,11 +274,9 @@ impl Flow {
     /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
     async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
         let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
-        let index = self.index_named(vouched).await;
-        let is_metadata = index.is_some() || vouched.path().starts_with("dists/");
+        let is_metadata = vouched.path().starts_with("dists/") || Index::of(vouched).is_some();
         if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
-            let name = index.as_ref().map_or(vouched.path(), Index::path);
-            self.shared.learning.refuse(&ask.location, format!("{name}: {failure}"), true);
+            self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
         }
         if failure == Failure::Mismatch && !is_metadata {
             let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
