@@ -56,7 +56,7 @@ impl Flow {
         tokio::spawn(async move { flow.learn_from_store(index, learning).await });
     }
 
-    async fn learn_from_store(&self, index: Index, learning: Learning) {
+    async fn learn_from_store(&self, index: Index, learning: Underway) {
         let flow = self.clone();
         let learned = tokio::task::spawn_blocking(move || {
             match flow.shared.stations.store.open_object(index.vouched.expected().hash) {
@@ -70,9 +70,9 @@ impl Flow {
     }
 
     /// Until the guard is dropped, questions about files of that repository that nobody vouches for wait a little.
-    fn begin_learning(&self, repository: &Repository) -> Learning {
+    fn begin_learning(&self, repository: &Repository) -> Underway {
         self.shared.busy.send_modify(|busy| busy.push(repository.clone()));
-        Learning { flow: self.clone(), repository: repository.clone() }
+        Underway { flow: self.clone(), repository: repository.clone() }
     }
 
     fn learn_index(&self, index: &Index, blob: &Blob) {
@@ -86,12 +86,12 @@ impl Flow {
 }
 
 /// Says for as long as it lives that a repository's index is being learned.
-struct Learning {
+struct Underway {
     flow: Flow,
     repository: Repository,
 }
 
-impl Drop for Learning {
+impl Drop for Underway {
     fn drop(&mut self) {
         self.flow.shared.busy.send_modify(|busy| {
             if let Some(at) = busy.iter().position(|learning| *learning == self.repository) {

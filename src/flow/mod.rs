@@ -148,10 +148,12 @@ impl Flow {
         if ask.is_private() {
             return self.pass_through(ask).await;
         }
-        if archive::is_release(&ask.location) {
+        let promised = self.promise(&ask.location).await;
+        // Components have a Release too, and that one is listed by the suite's.
+        if promised.is_none() && archive::is_release(&ask.location) {
             return self.release(ask).await;
         }
-        let Some(vouched) = self.promise(&ask.location).await else { return self.pass_through(ask).await };
+        let Some(vouched) = promised else { return self.pass_through(ask).await };
         if let Some(blob) = self.open(&vouched).await {
             self.learn_held(&vouched);
             return Answer::Held(blob);
