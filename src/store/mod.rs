@@ -26,6 +26,7 @@ mod keep;
 mod learn;
 mod marks;
 mod objects;
+mod part;
 mod partial;
 mod rebuild;
 mod repositories;
@@ -47,6 +48,7 @@ pub use catalogue::SuiteInfo;
 pub use have::{Blob, Offer};
 pub use learn::Recorded;
 pub use marks::Mark;
+pub use part::Part;
 pub use partial::Partial;
 
 use marks::Marks;
