@@ -21,7 +21,7 @@ use tokio::{
 use crate::{
     announce::Announcer,
     archive,
-    config::{Config, Share},
+    config::{Config, Share, names},
     dht::{Dht, Network},
     fetch::Fetcher,
     flow::{Flow, Rules, Stations, apt::Apt},
@@ -94,7 +94,7 @@ impl Daemon {
             }
         };
         let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
-        let rules = Rules { origins: Origins(config.proxy.origins.clone()), privacy, apt };
+        let rules = Rules { origins: Origins(names(config.proxy.origins.clone())), privacy, apt };
         let stations = Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror };
         let flow = Flow::new(stations, rules);
         Ok(Self {
