@@ -15,14 +15,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream::BoxStream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
     archive::{self, Location, Privacy, Repository, Shareable, Vouched},
     dht::{Dht, Found},
-    fetch::{Claim, Failure, Fetcher, Holder, Origin},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin, SAFETY_CATCH},
+    hash::{Expected, Hasher},
     mirror::{
         self, Mirror, Trouble,
         guard::{Origins, Reach},
@@ -161,7 +162,7 @@ impl Flow {
         if ask.head_only {
             return self.pass_through(ask).await;
         }
-        let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_through(ask).await };
+        let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_checked(ask, &vouched).await };
         if leads && let Some(index) = Index::of(&vouched) {
             self.learn_when_there(index, growing.clone());
         }
@@ -269,7 +270,13 @@ impl Flow {
 
     async fn ask_mirror(&self, ask: &Ask, headers: HeaderMap) -> Result<mirror::Reply, Trouble> {
         let request = mirror::Ask { head_only: ask.head_only, range: None, headers };
-        self.shared.stations.mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
+        let mirror = &self.shared.stations.mirror;
+        let answer = mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await;
+        // apt's sources may name it since they were last read.
+        if !matches!(answer, Err(Trouble::Forbidden(_))) || !self.shared.rules.apt.reload_again().await {
+            return answer;
+        }
+        mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
     }
 
     /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
@@ -280,11 +287,32 @@ impl Flow {
         if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
             self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
         }
-        if failure == Failure::Mismatch && !is_metadata {
-            let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
-            return Answer::Refused { status: 502, reason };
+        match failure {
+            _ if is_metadata => self.pass_through(ask).await,
+            Failure::Mismatch => {
+                let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
+                Answer::Refused { status: 502, reason }
+            }
+            _ => self.pass_checked(ask, vouched).await,
         }
-        self.pass_through(ask).await
+    }
+
+    /// A promised package straight from the mirror, when it cannot be kept or nobody has it: its last bytes leave only after
+    /// all were hashed. A file of another size is the mirror's own answer, which apt refuses by itself.
+    async fn pass_checked(&self, mut ask: Ask, vouched: &Vouched) -> Answer {
+        ask.headers.remove(mirror::header::RANGE);
+        match self.ask_mirror(&ask, ask.headers.clone()).await {
+            Ok(reply) if reply.status == 200 && reply.length == Some(vouched.expected().size) => {
+                let (status, headers, length) = (reply.status.as_u16(), reply.headers.clone(), reply.length);
+                let fetcher = self.fetcher().clone();
+                let body = reply.into_stream().inspect(move |chunk| {
+                    chunk.iter().for_each(|chunk| fetcher.passed(chunk.len() as u64));
+                });
+                Answer::Passed { status, headers, length, body: checked(body, *vouched.expected()).boxed() }
+            }
+            Ok(reply) => passed(reply, |_| {}),
+            Err(trouble) => refused(&ask.location, &trouble),
+        }
     }
 
     /// What nobody vouches for goes past untouched and is never shared.
@@ -306,10 +334,37 @@ fn passed(reply: mirror::Reply, mut look: impl FnMut(&Bytes) + Send + 'static) -
     Answer::Passed { status, headers, length, body }
 }
 
+/// Holds the last bytes of a body back until all of it is proven; a wrong one ends short.
+fn checked(
+    body: impl Stream<Item = Result<Bytes, Trouble>> + Send + 'static,
+    expected: Expected,
+) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
+    let state = (Box::pin(body), Some(Hasher::new(&expected)), BytesMut::new(), 0);
+    futures_util::stream::try_unfold(state, move |(mut body, mut hasher, mut held, mut came)| async move {
+        while let Some(hashing) = &mut hasher {
+            let Some(chunk) = body.next().await.transpose()? else {
+                hasher.take().expect("it is there").finish()?;
+                break;
+            };
+            hashing.update(&chunk);
+            came += chunk.len() as u64;
+            held.extend_from_slice(&chunk);
+            let may_leave =
+                (held.len() as u64).saturating_sub(SAFETY_CATCH.saturating_sub(expected.size.saturating_sub(came)));
+            if may_leave > 0 {
+                let ready = held.split_to(may_leave as usize).freeze();
+                return Ok(Some((ready, (body, hasher, held, came))));
+            }
+        }
+        let rest = held.split().freeze();
+        Ok((!rest.is_empty()).then_some((rest, (body, hasher, held, came))))
+    })
+}
+
 fn refused(location: &Location, trouble: &Trouble) -> Answer {
     let status = match trouble {
         Trouble::Forbidden(_) => 403,
-        Trouble::Unreachable(_) | Trouble::Redirects => 502,
+        Trouble::Unreachable(_) | Trouble::Redirects | Trouble::Mismatch(_) => 502,
     };
     Answer::Refused { status, reason: format!("{location}: {trouble}") }
 }

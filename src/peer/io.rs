@@ -4,7 +4,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -76,8 +79,21 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    connections: HashMap<SocketAddr, mpsc::Sender<Waiting>>,
+    connections: HashMap<SocketAddr, Handle>,
     standings: Standings,
+}
+
+/// The pool's end of one connection's task; when it is dropped, an idle connection ends.
+struct Handle {
+    asks: mpsc::Sender<Waiting>,
+    /// Asks that wait or are under way.
+    unanswered: Arc<AtomicUsize>,
+}
+
+impl Handle {
+    fn is_closed(&self) -> bool {
+        self.asks.is_closed()
+    }
 }
 
 struct Waiting {
@@ -103,10 +119,12 @@ impl Pool {
     /// Asks a peer. The answer's bytes are claims. Dropping the future gives the ask up.
     pub async fn ask(&self, peer: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
         let (reply, answer) = oneshot::channel();
-        let connection = self.connection(peer)?;
+        let (connection, unanswered) = self.connection(peer)?;
+        let _counted = Counted::new(unanswered);
         if connection.try_send(Waiting { ask, reply }).is_err() {
             return Err(Failure::Unreachable);
         }
+        drop(connection);
         answer.await.unwrap_or(Err(Failure::Lost))
     }
 
@@ -151,22 +169,41 @@ impl Pool {
         }
     }
 
-    fn connection(&self, peer: SocketAddr) -> Result<mpsc::Sender<Waiting>, Failure> {
+    fn connection(&self, peer: SocketAddr) -> Result<(mpsc::Sender<Waiting>, Arc<AtomicUsize>), Failure> {
         let mut state = self.shared.lock();
         if !state.standings.is_welcome(peer, Instant::now()) {
             return Err(Failure::Unwelcome);
         }
         if let Some(connection) = state.connections.get(&peer).filter(|connection| !connection.is_closed()) {
-            return Ok(connection.clone());
+            return Ok((connection.asks.clone(), connection.unanswered.clone()));
         }
         state.connections.retain(|_, connection| !connection.is_closed());
         if state.connections.len() >= MAX_CONNECTIONS {
-            return Err(Failure::Unreachable);
+            let is_idle = |(_, connection): &(&SocketAddr, &Handle)| connection.unanswered.load(Relaxed) == 0;
+            let idle = state.connections.iter().find(is_idle).map(|(peer, _)| *peer);
+            state.connections.remove(&idle.ok_or(Failure::Unreachable)?);
         }
         let (connection, asks) = mpsc::channel(MAX_WAITING);
-        state.connections.insert(peer, connection.clone());
+        let unanswered = Arc::new(AtomicUsize::new(0));
+        state.connections.insert(peer, Handle { asks: connection.clone(), unanswered: unanswered.clone() });
         tokio::spawn(Connection::new(self.shared.clone(), peer, asks).run());
-        Ok(connection)
+        Ok((connection, unanswered))
+    }
+}
+
+/// Counts an ask for as long as somebody waits for its answer.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn new(count: Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
     }
 }
 
@@ -213,10 +250,14 @@ impl Connection {
 
     async fn run(mut self) {
         let mut failure = self.dial_and_serve().await;
-        // Kept connections end in silence when the peer has had enough of idling; what was just asked is asked anew.
-        if failure == Some(Failure::Lost) && self.is_stale {
+        // A kept connection ends without a word when the peer has had enough of idling, or with one when it closes after
+        // an answer; what is asked and not answered is asked anew.
+        let is_over = failure.is_none() || (failure == Some(Failure::Lost) && self.is_stale);
+        if is_over {
             self.ask_anew();
-            failure = self.dial_and_serve().await;
+            if !self.waiting.is_empty() {
+                failure = self.dial_and_serve().await;
+            }
         }
         self.asks.close();
         if let Some(failure) = failure {
