@@ -3,6 +3,7 @@
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, IsTerminal},
     path::Path,
     process::ExitCode,
@@ -10,7 +11,7 @@ use std::{
 
 use apt_huddle::{
     cli::{Cli, Command},
-    config::Config,
+    config::{Config, ENV_PREFIX},
     daemon,
 };
 use clap::Parser;
@@ -29,8 +30,18 @@ fn main() -> ExitCode {
 }
 
 fn run(file: Option<&Path>) -> ExitCode {
-    let variables =
-        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string()));
+    let mut variables = Vec::new();
+    for (name, value) in env::vars_os().filter_map(text) {
+        match value {
+            Ok(value) => variables.push((name, value)),
+            Err(_) if name.starts_with(ENV_PREFIX) => {
+                eprintln!("apt-huddle: {name}: not a text: expected UTF-8");
+                return ExitCode::from(BAD_CONFIG);
+            }
+            Err(_) => {}
+        }
+    }
     let config = match Config::load(file, variables) {
         Ok(config) => config,
         Err(error) => {

@@ -6,7 +6,7 @@
 //! | `.xz`   | The .xz File Format 1.2              | streams          | [`MAX_MEMORY`]                     |
 //! | `.bz2`  | bzip2                                | streams          | 4 MB                               |
 //! | `.zst`  | RFC 8878, without dictionaries       | frames           | [`MAX_WINDOW`], twice as it grows  |
-//! | `.lz4`  | LZ4 Frame Format 1.6, no legacy ones | frames           | three blocks of 4 MiB              |
+//! | `.lz4`  | LZ4 Frame Format 1.6, no legacy ones | frames           | three blocks of 8 MiB              |
 //! | `.lzma` | LZMA_Alone                           | -                | [`MAX_MEMORY`]                     |
 //!
 //! **Security.** What a header asks for is refused before anything is allocated, and output is counted: a bomb ends at the
@@ -84,7 +84,7 @@ pub fn decompress<R: BufRead>(compression: Compression, reader: R, limit: u64) -
             Unpacked::Lzma(XzDecoder::new_stream(reader, decoder))
         }
         Compression::Bz2 => Unpacked::Bz2(MultiBzDecoder::new(reader)),
-        Compression::Zst => Unpacked::Zst(ZstdFrames::new(reader, MAX_WINDOW)),
+        Compression::Zst => Unpacked::Zst(Box::new(ZstdFrames::new(reader, MAX_WINDOW))),
         Compression::Lz4 => Unpacked::Lz4(Lz4Frames::new(reader)),
         Compression::Lzma => {
             let decoder = stream::Stream::new_lzma_decoder(MAX_MEMORY)?;
@@ -98,7 +98,7 @@ enum Unpacked<R: BufRead> {
     Plain(R),
     Gz(MultiGzDecoder<R>),
     Bz2(MultiBzDecoder<R>),
-    Zst(ZstdFrames<R>),
+    Zst(Box<ZstdFrames<R>>),
     Lz4(Lz4Frames<R>),
     /// xz too.
     Lzma(XzDecoder<R>),

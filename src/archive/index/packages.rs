@@ -16,14 +16,15 @@ use super::{
         Vouched,
         checksums::parse_size,
         deb822::{BadText, Paragraph},
+        path,
     },
-    Entry, Package, listed, path_below,
+    Entry, Package, listed,
 };
 
 /// The one file of a paragraph.
 pub fn read(index: &Vouched, paragraph: Paragraph<'_>) -> Result<Entry, BadText> {
-    let (name, line) = (paragraph.required("Filename")?, paragraph.line_of("Filename"));
-    let path = path_below(paragraph, "Filename", line, "", name)?;
+    let path = path::normalise_file(paragraph.required("Filename")?);
+    let path = path.map_err(|_| paragraph.fault("Filename", "not a path inside the repository"))?;
     let hash = paragraph.required("SHA256")?.parse().map_err(|_| paragraph.fault("SHA256", "not a SHA-256"))?;
     let size = parse_size(paragraph.required("Size")?).ok_or_else(|| paragraph.fault("Size", "not a size"))?;
     let package = Package {
