@@ -5,8 +5,9 @@ use std::{
     env,
     ffi::OsString,
     io::{self, IsTerminal},
+    os::unix::process::CommandExt,
     path::Path,
-    process::ExitCode,
+    process::{self, ExitCode},
 };
 
 use apt_huddle::{
@@ -29,7 +30,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// glibc keeps what is freed below a size, and raises that size to the largest block it has seen freed: one index unpacked,
+/// and megabytes are kept for good. The size can be fixed only before a process starts, so this one starts once more.
+fn give_memory_back() {
+    const FIXED: &str = "MALLOC_MMAP_THRESHOLD_";
+    let mut arguments = env::args_os();
+    let (Some(name), Ok(program), None) = (arguments.next(), env::current_exe(), env::var_os(FIXED)) else { return };
+    // Only an error comes back, and then it goes on as it is.
+    let _error = process::Command::new(program).arg0(name).args(arguments).env(FIXED, "131072").exec();
+}
+
 fn run(file: Option<&Path>) -> ExitCode {
+    give_memory_back();
     let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string()));
     let mut variables = Vec::new();
     for (name, value) in env::vars_os().filter_map(text) {
