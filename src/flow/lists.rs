@@ -11,11 +11,7 @@
 //!
 //! **Privacy.** A list does not say whether it was fetched with a password. So only those of sources are learned that show
 //! none, on hosts that apt's files of passwords are known not to name.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the door to apt's lists, and the task that follows them"
-)]
+#![expect(clippy::disallowed_methods, reason = "the door to apt's lists, and the task that follows them")]
 
 mod name;
 mod passwords;
