@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Chunks unpacked ahead, and the bytes of each.
-const AHEAD: usize = 16;
-const CHUNK: usize = 64 * 1024;
+const AHEAD: usize = 4;
+const CHUNK: usize = 256 * 1024;
 
 /// Bytes of the packed file that are read at once.
 const BUFFER: usize = 128 * 1024;
