@@ -109,7 +109,8 @@ pub(super) fn expected(row: &Row<'_>) -> rusqlite::Result<Expected> {
     Ok(Expected { hash: ContentHash::new(row.get(0)?), size: row.get::<_, i64>(1)?.cast_unsigned() })
 }
 
-fn time(seconds: i64) -> SystemTime {
+/// A time that was written down as seconds since 1970.
+pub(super) fn time(seconds: i64) -> SystemTime {
     let span = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
     time.unwrap_or(UNIX_EPOCH)

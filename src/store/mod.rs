@@ -31,6 +31,7 @@ mod rebuild;
 mod repositories;
 mod schema;
 mod shelf;
+mod why;
 
 use std::{
     io,
@@ -48,6 +49,7 @@ pub use have::{Blob, Offer};
 pub use learn::Recorded;
 pub use marks::Mark;
 pub use partial::Partial;
+pub use why::{Holding, Index, Sought, Vouching};
 
 use marks::Marks;
 use objects::Objects;
