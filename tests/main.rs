@@ -30,5 +30,6 @@ mod e2e_liars;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_trust;
+mod e2e_why;
 
 mod house;
