@@ -146,7 +146,7 @@ fn what_was_replaced_is_told_as_superseded_behind_what_replaced_it() {
     let branch = archive.branch();
     let debian = branch.path().join("debian");
     let (old, keeps) = (archive.package("hello"), archive.package("huddle-empty"));
-    let newer = Package::create(&debian, "pool-new", "hello", "2.11", Size::Whole(4_000), 21);
+    let newer = Package::create(&debian, "pool-new", "hello", "2.11", Size::Whole(40_000), 21);
     Suite { date: LATER_DATE, packages: vec![newer.clone(), keeps.clone()], ..archive.suite("huddle") }
         .publish(&debian, archive.signer());
 

@@ -2,7 +2,7 @@
 
 use crate::status::{
     report::Report,
-    words::{count, duration, milliseconds, moment, size},
+    words::{duration, files, milliseconds, moment, size},
 };
 
 use super::text::Text;
@@ -37,7 +37,7 @@ fn bytes(text: &mut Text, report: &Report) {
         text.item(label, [size(number).as_str()]);
     }
     if report.under_way > 0 {
-        text.item("under way", [format!("{} files", report.under_way).as_str()]);
+        text.item("under way", [files(report.under_way as u64).as_str()]);
     }
 }
 
@@ -66,8 +66,8 @@ fn known(text: &mut Text, report: &Report) {
     text.gap();
     text.line("Kept and known");
     let free = kept.free.map_or_else(String::new, |free| format!("; {} free on the disk", size(free)));
-    let files = count(kept.objects as u64);
-    text.item("store", [format!("{files} files, {} of {}{free}", size(kept.bytes), size(kept.quota)).as_str()]);
+    let held = format!("{}, {} of {}{free}", files(kept.objects as u64), size(kept.bytes), size(kept.quota));
+    text.item("store", [held.as_str()]);
     let releases = &report.releases;
     let told = format!(
         "{} verified, {} without a known key, {} refused",
@@ -75,8 +75,8 @@ fn known(text: &mut Text, report: &Report) {
     );
     text.item("Releases", [told.as_str()]);
     for suite in &report.suites {
-        let (place, files) = (format!("{} {}", suite.repository, suite.suite), count(suite.files));
-        text.item("suite", [place.as_str(), &format!("{files} files, of {}", moment(suite.date))]);
+        let place = format!("{} {}", suite.repository, suite.suite);
+        text.item("suite", [place.as_str(), &format!("{}, of {}", files(suite.files), moment(suite.date))]);
     }
     for refusal in report.refusals.iter().filter(|refusal| refusal.is_bad).take(MAX_REFUSALS) {
         text.item("REFUSED", [refusal.location.as_str(), &refusal.reason]);

@@ -53,7 +53,8 @@ impl Text {
             }
             // A path may be longer than any line.
             while rest.len() > room {
-                self.0.extend(rest.drain(..room));
+                let folder = rest[..room].iter().rposition(|&c| c == '/').filter(|&slash| slash > 0);
+                self.0.extend(rest.drain(..folder.map_or(room, |slash| slash + 1)));
                 self.turn(column);
             }
             at += rest.len();
@@ -94,6 +95,13 @@ mod tests {
             ["word"; 7].join(" ")
         );
         assert_eq!(text.into_string(), expected);
+    }
+
+    #[test]
+    fn a_long_path_is_broken_behind_a_folder() {
+        let mut text = Text::default();
+        text.line(&format!("/{}/{}", "a".repeat(60), "b".repeat(60)));
+        assert_eq!(text.into_string(), format!("/{}/\n{}\n", "a".repeat(60), "b".repeat(60)));
     }
 
     #[test]

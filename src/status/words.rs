@@ -58,6 +58,11 @@ pub fn count(number: u64) -> String {
     text
 }
 
+/// So many files.
+pub fn files(number: u64) -> String {
+    if number == 1 { "1 file".to_owned() } else { format!("{} files", count(number)) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -70,6 +75,7 @@ mod tests {
         );
         assert_eq!([5, 125, 7300, 90_000].map(duration), ["5 s", "2 min", "2 h 1 min", "1 d 1 h"]);
         assert_eq!([0, 999, 1000, 63_440, 1_234_567].map(count), ["0", "999", "1,000", "63,440", "1,234,567"]);
+        assert_eq!([0, 1, 63_440].map(files), ["0 files", "1 file", "63,440 files"]);
     }
 
     #[test]
