@@ -5,7 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the configuration file")]
 
 use std::{
-    env, fmt, fs, io,
+    env,
+    ffi::OsString,
+    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -13,7 +15,10 @@ use std::{
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use crate::{archive, dht, fetch};
+use crate::{
+    archive::{self, Keyring, Location},
+    dht, fetch,
+};
 
 /// Prefix of the variables that stand for keys.
 const ENV_PREFIX: &str = "APT_HUDDLE_";
@@ -90,7 +95,7 @@ pub struct Proxy {
     /// Networks of further clients.
     pub allow: Vec<IpNet>,
     /// Origins, `host` or `host:port`, that may be asked although their address is not public and apt's sources do not name them.
-    pub origins: Vec<String>,
+    pub origins: Vec<Host>,
 }
 
 impl Default for Proxy {
@@ -135,14 +140,36 @@ pub enum Share {
 #[serde(deny_unknown_fields, default)]
 pub struct Privacy {
     /// Origins that are never shared.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<Host>,
     /// Origins on loopback or in private ranges that may be shared all the same.
-    pub public: Vec<String>,
+    pub public: Vec<Host>,
 }
 
 impl From<Privacy> for archive::Privacy {
     fn from(Privacy { hosts, public }: Privacy) -> Self {
-        Self { hosts, public }
+        Self { hosts: names(hosts), public: names(public) }
+    }
+}
+
+/// The hosts as they were written.
+pub fn names(hosts: impl IntoIterator<Item = Host>) -> Vec<String> {
+    hosts.into_iter().map(|host| host.0).collect()
+}
+
+/// An origin, `host` or `host:port`: no scheme, no path.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Host(String);
+
+impl TryFrom<String> for Host {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let location = Location::parse(&format!("http://{text}/"));
+        let is_host = location.is_ok_and(|location| {
+            location.path() == "/" && location.query().is_none() && location.credentials().is_none()
+        });
+        if is_host && !text.contains('/') { Ok(Self(text)) } else { Err(format!("{text:?} is no host")) }
     }
 }
 
@@ -276,14 +303,21 @@ impl Config {
     /// Reads the file, if one is given, and the variables.
     pub fn load(
         file: Option<&Path>,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let (text, name) = match file {
             Some(path) => (read(path)?, path.display().to_string()),
             None => (String::new(), "built-in defaults".to_owned()),
         };
+        let variables = texts(variables)?;
+        let from_variables: Vec<_> = variables.iter().filter_map(|(variable, _)| key_of(variable)).collect();
         let config = Self::read(&text, &name, variables)?;
-        config.check(&name)?;
+        config.check().map_err(|Objection { section, key, problem }| {
+            let set = from_variables.iter().any(|(set_section, set_key)| set_section == section && set_key == key);
+            let variable = format!("{ENV_PREFIX}{}_{}", section.to_ascii_uppercase(), key.to_ascii_uppercase());
+            let place = if set { variable } else { name };
+            ConfigError { place, problem: format!("{key} in section [{section}] {problem}") }
+        })?;
         Ok(config)
     }
 
@@ -316,37 +350,58 @@ impl Config {
         })
     }
 
-    /// What no single key can know.
-    fn check(&self, name: &str) -> Result<(), ConfigError> {
-        let fail = |problem: String| Err(ConfigError { place: name.to_owned(), problem });
+    /// What the form of a value does not tell.
+    fn check(&self) -> Result<(), Objection> {
+        let no = |section, key, problem: String| Err(Objection { section, key, problem });
         if self.proxy.listen.is_empty() {
-            return fail("listen in section [proxy] is empty: expected an address like \"127.0.0.1:9977\"".into());
+            return no("proxy", "listen", "is empty: expected an address like \"127.0.0.1:9977\"".into());
         }
         if let Some(open) = self.proxy.listen.iter().find(|address| !address.ip().to_canonical().is_loopback())
             && self.proxy.allow.is_empty()
         {
-            return fail(format!(
-                "listen in section [proxy] has {open}, which others can reach: expected their networks in CIDR form in \
-                 allow, like allow = [\"192.168.1.0/24\"]"
-            ));
+            let problem = format!(
+                "has {open}, which others can reach: expected their networks in CIDR form in allow, like allow = \
+                 [\"192.168.1.0/24\"]"
+            );
+            return no("proxy", "listen", problem);
         }
         if self.peer.listen.is_empty() && self.peer.share != Share::Off {
-            return fail("listen in section [peer] is empty: expected an address, or share = \"off\"".into());
+            return no("peer", "listen", "is empty: expected an address, or share = \"off\"".into());
         }
-        if let Err(bad) = self.dht.check() {
-            return fail(format!("section [dht]: {bad}"));
+        match self.dht.check() {
+            Err(bad @ dht::BadConfig::Entry(_)) => return no("dht", "bootstrap", format!("is wrong: {bad}")),
+            Err(bad) => return no("dht", "network", format!("is wrong: {bad}")),
+            Ok(()) => {}
         }
-        if let Some(missing) = self.archive.keyrings.iter().find(|path| !path.is_file()) {
-            return fail(format!("keyrings in section [archive]: no file at {}: expected keyrings", missing.display()));
+        if self.store.path.as_os_str().is_empty() {
+            return no("store", "path", "is empty: expected a directory".into());
+        }
+        for path in &self.archive.keyrings {
+            let bytes = fs::read(path).map_err(|error| error.to_string());
+            let name = path.display().to_string();
+            let keyring = bytes.and_then(|bytes| Keyring::parse(&bytes, &name).map_err(|bad| bad.reason));
+            if let Err(error) = keyring {
+                return no("archive", "keyrings", format!("has {name}, which is no keyring: {error}"));
+            }
         }
         if !self.archive.apt_dir.is_dir() && self.archive.apt_dir != Archive::default().apt_dir {
             let missing = self.archive.apt_dir.display();
-            return fail(format!(
-                "apt_dir in section [archive]: no directory at {missing}: expected apt's configuration"
-            ));
+            return no(
+                "archive",
+                "apt_dir",
+                format!("is {missing}, which is no directory: expected apt's configuration"),
+            );
         }
         Ok(())
     }
+}
+
+/// A value that is well-formed and cannot be meant.
+#[derive(Debug)]
+struct Objection {
+    section: &'static str,
+    key: &'static str,
+    problem: String,
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -358,6 +413,16 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         };
         ConfigError { place: path.display().to_string(), problem }
     })
+}
+
+/// The variables that are meant for the configuration, which have to be texts.
+fn texts(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, ConfigError> {
+    let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let text = |(name, value): (String, OsString)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ConfigError { place: name, problem: "not a text: expected UTF-8".to_owned() }),
+    };
+    named.filter(|(name, _)| name.starts_with(ENV_PREFIX)).map(text).collect()
 }
 
 /// `APT_HUDDLE_STORE_MIN_FREE` is `min_free` in `[store]`; variables without a key are something else's.
@@ -402,73 +467,4 @@ fn in_one_line(message: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
-        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let config = Config::read(text, "test.toml", variables).map_err(|error| error.to_string())?;
-        config.check("test.toml").map_err(|error| error.to_string())?;
-        Ok(config)
-    }
-
-    #[test]
-    fn an_empty_file_means_the_defaults() {
-        let config = load("", &[]).expect("nothing to object to");
-        assert_eq!(config.proxy.listen, ["127.0.0.1:9977".parse().expect("an address")]);
-        assert_eq!(config.peer.upload_limit, Rate(Some(500_000)));
-        assert_eq!(config.store.quota, Size(20_000_000_000));
-    }
-
-    #[test]
-    fn a_variable_goes_before_the_file() {
-        let variables = [
-            ("APT_HUDDLE_STORE_MIN_FREE", "2GB"),
-            ("APT_HUDDLE_PROXY_LISTEN", r#"["127.0.0.1:1"]"#),
-            ("APT_HUDDLE_DHT_NETWORK", "off"),
-            ("APT_HUDDLE_LOG", "debug"),
-            ("PATH", "/bin"),
-        ];
-        let config = load("[store]\nmin_free = \"1GB\"\nquota = 5\n", &variables).expect("all good");
-        assert_eq!((config.store.min_free, config.store.quota), (Size(2_000_000_000), Size(5)));
-        assert_eq!(config.proxy.listen[0].port(), 1);
-        assert_eq!(config.dht.network, dht::Network::Off);
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_with_its_place_and_what_was_expected() {
-        let cases = [
-            ("[proxy]\nlisen = []", "test.toml:2", "listen"),
-            ("[prox]\n", "test.toml:1", "proxy"),
-            ("[store]\nquota = \"lots\"", "test.toml:2", "20GB"),
-            ("[peer]\nupload_limit = \"5\"", "test.toml:2", "500kB/s"),
-            ("[peer]\nupload_limit = true", "test.toml:2", "upload_limit"),
-            ("[fetch]\nmirror = \"never\"", "test.toml:2", "sparing"),
-            ("[proxy]\nlisten = [\"localhost\"]", "test.toml:2", "listen"),
-            ("[proxy]\nlisten = [\"0.0.0.0:9977\"]", "test.toml", "allow"),
-            ("[proxy]\nlisten = []", "test.toml", "127.0.0.1:9977"),
-            ("nonsense", "test.toml:1", "="),
-        ];
-        for (text, place, expected) in cases {
-            let error = load(text, &[]).expect_err(text);
-            assert!(error.starts_with(place) && error.contains(expected) && !error.contains('\n'), "{text}: {error}");
-        }
-        let error = load("", &[("APT_HUDDLE_PROXY_PORT", "1")]).expect_err("no such key");
-        assert!(error.starts_with("APT_HUDDLE_PROXY_PORT: ") && error.contains("listen"), "{error}");
-    }
-
-    #[test]
-    fn an_unreadable_file_is_named() {
-        let error = Config::load(Some(Path::new("/nonexistent/x.toml")), []).expect_err("no such file").to_string();
-        assert!(error.starts_with("/nonexistent/x.toml: no such file"), "{error}");
-    }
-
-    #[test]
-    fn sizes_have_units_of_both_kinds() {
-        assert_eq!(parse_bytes("1.5 GiB"), Some(3 << 29));
-        assert_eq!(parse_bytes("20GB"), Some(20_000_000_000));
-        for bad in ["", "GB", "-1GB", "1XB", "1e99", "9999999999TB"] {
-            assert_eq!(parse_bytes(bad), None, "{bad}");
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,5 @@
 //! The composition root: builds every station, starts it, and stops it in order.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::print_stdout,
-    reason = "the door of the process: tasks, time, sockets, the terminal"
-)]
+#![expect(clippy::disallowed_methods, reason = "the door of the process: tasks, time, sockets")]
 
 use std::{
     fmt::Write as _,
@@ -25,7 +21,7 @@ use tokio::{
 use crate::{
     announce::Announcer,
     archive,
-    config::{Config, Share},
+    config::{Config, Share, names},
     dht::{Dht, Network},
     fetch::Fetcher,
     flow::{Flow, Rules, Stations, apt::Apt},
@@ -93,11 +89,12 @@ impl Daemon {
             addresses => {
                 let state = config.store.path.join("dht.state");
                 let seed = rand::random();
-                Some(Dht::start(&config.dht, addresses, state, seed).await.context("the DHT")?)
+                let taken = || format!("cannot listen on {}, UDP: see listen in section [peer]", join(addresses));
+                Some(Dht::start(&config.dht, addresses, state, seed).await.with_context(taken)?)
             }
         };
         let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
-        let rules = Rules { origins: Origins(config.proxy.origins.clone()), privacy, apt };
+        let rules = Rules { origins: Origins(names(config.proxy.origins.clone())), privacy, apt };
         let stations = Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror };
         let flow = Flow::new(stations, rules);
         Ok(Self {
@@ -182,11 +179,10 @@ impl Daemon {
         writeln!(text, "Point apt at it in one of two ways:")?;
         writeln!(text, "  apt-get -o Acquire::http::Proxy=http://{proxy} update")?;
         writeln!(text, "  deb http://{proxy}/mirror.example.org/debian bookworm main      in sources.list\n")?;
-        let list = |addresses: &[SocketAddr]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         match (self.peer_listen.as_slice(), self.config.peer.share) {
             ([], _) => writeln!(text, "peers: off")?,
-            (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", list(addresses))?,
-            (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", list(addresses))?,
+            (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", join(addresses))?,
+            (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", join(addresses))?,
         }
         if self.dht.is_some() && self.config.dht.network == Network::Private {
             writeln!(
@@ -201,8 +197,10 @@ impl Daemon {
             )?;
         }
         writeln!(text, "store: {}", self.config.store.path.display())?;
-        print!("{text}");
-        Ok(io::stdout().flush()?)
+        // Whoever started the daemon may not listen.
+        let mut out = io::stdout();
+        let _gone = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        Ok(())
     }
 
     /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
@@ -227,6 +225,10 @@ async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store>
     let opened =
         tokio::task::spawn_blocking(move || Store::open(&config, move |repository| privacy.allows(repository)));
     opened.await?.context("the store")
+}
+
+fn join(addresses: &[SocketAddr]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {

@@ -41,9 +41,7 @@ fn main() -> ExitCode {
 }
 
 fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
-    let variables =
-        env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-    Config::load(file, variables)
+    Config::load(file, env::vars_os())
 }
 
 /// Prints what a question to the daemon came to.

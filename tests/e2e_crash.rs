@@ -1,17 +1,21 @@
 //! Power cuts: after a restart every stored file is whole or gone, and the same install succeeds.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use crate::harness::{
     PIECE,
-    apt::have_apt,
+    apt::{Background, have_apt},
     archive::{Archive, Package},
+    client::fetch,
     daemon::{product, run_to_end},
     eventually,
     huddle::{Host, Huddle},
     liar::{Liar, Tale},
     machine::Config,
-    mirror::{Fault, Mirror},
+    mirror::{Fault, Mirror, http_date},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -52,58 +56,109 @@ fn a_kill_in_the_middle_of_a_download_leaves_nothing_wrong_and_the_same_install_
 }
 
 #[test]
-fn a_prefix_that_a_liar_supplied_before_the_kill_does_not_poison_the_install_after_it() {
+fn a_wrong_prefix_that_apt_has_of_liars_before_the_kill_does_not_poison_the_install_after_it() {
     if !have_apt() {
         return;
     }
     let package = Archive::shared().package("huddle-200");
     let tales = [
-        // The chain agrees with the flipped front to its end; the back, which would give the lie away, never comes.
-        Tale::consistent_lie(package, &[0, 1, 2]).stalling_on(150 * PIECE..200 * PIECE),
         // All is proven but the front; what would give it away never comes.
-        Tale::false_front(package).stalling_on(PIECE..2 * PIECE),
+        (1, Tale::false_front(package).stalling_on(PIECE..2 * PIECE)),
+        // The chain agrees with the flipped front to its end. One liar keeps the last piece back, which would give the
+        // lie away, and the other tells the front meanwhile.
+        (2, Tale::consistent_lie(package, &[0, 1, 2]).stalling_on(150 * PIECE..200 * PIECE)),
     ];
-    for tale in tales {
-        poison_and_kill(package, tale);
+    for (liars, tale) in tales {
+        let wrong = tale.bytes().to_vec();
+        let mut poisoned = Poisoned::of(package, liars, tale);
+        let part = eventually("apt has a part", PATIENCE, || poisoned.part().filter(|part| part.len() > 200));
+        assert!(
+            wrong.starts_with(&part) && !package.bytes().starts_with(&part),
+            "{} bytes, not wrong ones",
+            part.len()
+        );
+        poisoned.kill();
+        let kept = poisoned.part().unwrap_or_default();
+        assert!(wrong.starts_with(&kept) && kept.len() >= part.len(), "apt has it still");
+        poisoned.assert_installs();
     }
 }
 
-fn poison_and_kill(package: &Package, tale: Tale) {
-    let last = Config { mirror: "last", ..Config::default() };
-    let mut huddle = Huddle::of(&[Config::default(), last.clone()]);
-    let apt = huddle[1].apt();
-    apt.update().expect_success();
-    let wrong = tale.bytes().to_vec();
-    let liar = Liar::start(vec![tale]);
-    liar.announce(&huddle.nodes());
-    huddle.mirror.fault(&package.url_path(), Fault::StallAfter(0));
-    let mut run = apt.download_in_background(&[&package.name]);
-    let asked = eventually("the liar is asked", PATIENCE, || {
-        let asked = liar.server().sent(&Liar::path(&package.sha256)) > 0;
-        (asked || run.ended()).then(Instant::now)
-    });
-    let part = eventually("apt has a part, or has had its time", PATIENCE, || {
-        let part = apt.partial(package).unwrap_or_default();
-        (part.len() > 200 || asked.elapsed() > Duration::from_secs(10)).then_some(part)
-    });
-    println!("apt had {} bytes, wrong ones: {}", part.len(), part.len() > 100 && wrong.starts_with(&part));
-    huddle.host_mut(1).daemon.kill();
-    drop(run);
-    huddle[1].machine.assert_store_is_whole();
-    liar.server().vanish();
-    huddle.mirror.heal();
+#[test]
+fn of_a_single_liar_that_keeps_the_last_piece_back_apt_gets_nothing_wrong() {
+    if !have_apt() {
+        return;
+    }
+    let package = Archive::shared().package("huddle-200");
+    let tale = Tale::consistent_lie(package, &[0, 1, 2]).stalling_on(150 * PIECE..200 * PIECE);
+    let mut poisoned = Poisoned::of(package, 1, tale);
+    let last = format!("bytes={}-", (package.pieces() - 1) * PIECE);
+    let is_asked = || {
+        let asked = poisoned.liars[0].server().requests("/");
+        asked.iter().any(|request| request.field("range").is_some_and(|range| range.starts_with(&last)))
+    };
+    let asked = eventually("the last piece is asked for", PATIENCE, || is_asked().then(Instant::now));
+    while asked.elapsed() < Duration::from_secs(3) {
+        assert!(package.bytes().starts_with(&poisoned.part().unwrap_or_default()), "a wrong byte");
+        thread::sleep(Duration::from_millis(100));
+    }
+    poisoned.kill();
+    poisoned.assert_installs();
+}
 
-    let bootstrap = vec![huddle[0].daemon.peers()];
-    huddle.host_mut(1).daemon = huddle[1].machine.start(&Config { bootstrap, ..last });
-    let apt = huddle[1].apt();
-    let run = apt.install(&[&package.name]).expect_success();
-    assert!(!run.text.contains("Hash Sum mismatch"), "{}", run.text);
-    apt.assert_installed(package);
-    huddle[1].machine.assert_store_is_whole();
+/// Two hosts; the second one's apt is fetching a package of which only liars tell anything, and they stall.
+struct Poisoned<'a> {
+    package: &'a Package,
+    huddle: Huddle,
+    liars: Vec<Liar>,
+    run: Option<Background>,
+}
+
+impl<'a> Poisoned<'a> {
+    /// Begins the download beside so many liars that tell the same.
+    fn of(package: &'a Package, liars: usize, tale: Tale) -> Self {
+        let huddle = Huddle::of(&[Config::default(), last()]);
+        let apt = huddle[1].apt();
+        apt.update().expect_success();
+        let liars: Vec<_> = (0..liars).map(|_| Liar::start(vec![tale.clone()])).collect();
+        liars.iter().for_each(|liar| liar.announce(&huddle.nodes()));
+        huddle.mirror.fault(&package.url_path(), Fault::StallAfter(0));
+        let run = apt.download_in_background(&[&package.name]);
+        Self { package, huddle, liars, run: Some(run) }
+    }
+
+    /// What apt has of the package.
+    fn part(&self) -> Option<Vec<u8>> {
+        self.huddle[1].apt().partial(self.package)
+    }
+
+    /// Kills the daemon and apt. The liars vanish; the mirror is well again.
+    fn kill(&mut self) {
+        self.huddle.host_mut(1).daemon.kill();
+        self.run = None;
+        self.huddle[1].machine.assert_store_is_whole();
+        self.liars.iter().for_each(|liar| liar.server().vanish());
+        self.huddle.mirror.heal();
+    }
+
+    /// Starts the daemon again and installs the package.
+    fn assert_installs(&mut self) {
+        let bootstrap = vec![self.huddle[0].daemon.peers()];
+        self.huddle.host_mut(1).daemon = self.huddle[1].machine.start(&Config { bootstrap, ..last() });
+        let apt = self.huddle[1].apt();
+        let run = apt.install(&[&self.package.name]).expect_success();
+        assert!(!run.text.contains("Hash Sum mismatch"), "{}", run.text);
+        apt.assert_installed(self.package);
+        self.huddle[1].machine.assert_store_is_whole();
+    }
+}
+
+fn last() -> Config {
+    Config { mirror: "last", ..Config::default() }
 }
 
 #[test]
-fn apts_partial_file_is_continued_after_a_restart_when_nothing_was_wrong() {
+fn an_interrupted_download_begins_anew_after_a_restart_and_a_partial_file_is_answered_with_the_whole() {
     if !have_apt() {
         return;
     }
@@ -118,11 +173,32 @@ fn apts_partial_file_is_continued_after_a_restart_when_nothing_was_wrong() {
     eventually("apt has a part", PATIENCE, || apt.partial(package).filter(|part| part.len() as u64 > 20 * PIECE));
     host.daemon.kill();
     drop(run);
+    let part = apt.partial(package).expect("apt keeps its part");
+    let mark = host.machine.store().join("released").join(&package.sha256);
+    assert!(package.bytes().starts_with(&part) && mark.exists());
     mirror.heal();
+
     host.daemon = host.machine.start(&Config::default());
+    let left = fs::read_dir(host.machine.store().join("partial")).expect("the store has it").count();
+    assert_eq!(left, 0, "what was on its way is swept");
+    let taken = mirror.server().sent(&package.url_path());
+    let target = format!("http://{}{}", mirror.authority(), package.url_path());
+    let range = format!("Range: bytes={}-", part.len());
+    let modified = http_date(fs::metadata(&package.file).and_then(|meta| meta.modified()).expect("a file with times"));
+    // On its way from the mirror, then held; what left before the kill was never proven, and its mark says so.
+    for fields in [vec![range.as_str(), &format!("If-Range: {modified}")], vec![range.as_str()]] {
+        let answer = fetch(host.daemon.proxy(), &target, &fields);
+        assert_eq!((answer.status, answer.field("content-range")), (200, None), "{}", answer.head);
+        assert!(answer.whole && answer.body == package.bytes(), "{}", answer.head);
+        assert!(mark.exists());
+    }
+    assert_eq!(mirror.server().sent(&package.url_path()) - taken, package.size, "anew, and once");
+
     let apt = host.apt();
+    assert_eq!(apt.partial(package), Some(part), "apt asks for the rest");
     apt.install(&[&package.name]).expect_success();
     apt.assert_installed(package);
+    assert_eq!(mirror.server().sent(&package.url_path()) - taken, package.size);
 }
 
 #[test]

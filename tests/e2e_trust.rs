@@ -13,7 +13,7 @@ use crate::harness::{
     liar::Liar,
     machine::{Config, mirror_url},
     mirror::{Fault, Mirror},
-    suite::{self, Form, Signer, Suite},
+    suite::{self, Form, Signature, Signer, Suite},
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -129,8 +129,7 @@ fn a_tampered_release_is_refused_shown_and_passed_to_apt_as_it_is() {
     let target = format!("http://{}/debian/dists/huddle/InRelease", huddle.mirror.authority());
     let passed = fetch(daemon.proxy(), &target, &[]);
     assert!(passed.whole && passed.body == fs::read(suite::release_file(&debian, "huddle")).expect("published"));
-    let page = daemon.page().to_lowercase();
-    assert!(page.contains("refused") && page.contains("inrelease"), "{page}");
+    assert!(daemon.shows_refusal("/dists/huddle/InRelease"), "{}", daemon.page());
 
     let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
     let target = format!("http://{}{}", huddle.mirror.authority(), hello.url_path());
@@ -143,6 +142,60 @@ fn a_tampered_release_is_refused_shown_and_passed_to_apt_as_it_is() {
     apt.update().expect_success();
     apt.install(&["huddle-2"]).expect_success();
     huddle[1].machine.assert_store_is_whole();
+}
+
+#[test]
+fn a_release_with_its_signature_beside_it_is_learned_from() {
+    if !have_apt() {
+        return;
+    }
+    let archive = Archive::shared();
+    let hello = archive.package("hello");
+    let branch = archive.branch();
+    let debian = branch.path().join("debian");
+    Suite { signature: Signature::Beside, ..archive.suite("huddle") }.publish(&debian, archive.signer());
+    let huddle = Huddle::of(&[Config::default(), Config { mirror: "last", ..Config::default() }]);
+    huddle.give(0, &[hello]);
+    huddle.mirror.serve(branch.path());
+
+    let taken = huddle.mirror.pool_bytes();
+    let apt = huddle[1].apt();
+    apt.update().expect_success();
+    apt.install(&["hello"]).expect_success();
+    apt.assert_installed(hello);
+    assert_eq!(huddle.mirror.pool_bytes(), taken, "the hash is known, and a peer has the file");
+    assert!(huddle[1].daemon.status().bytes_from_peers() >= hello.size);
+    assert!(huddle[1].daemon.status().refused().is_empty() && !huddle[1].daemon.page().contains(">Refused<"));
+}
+
+#[test]
+fn a_wrong_signature_beside_a_release_is_refused_shown_and_passed_to_apt_as_it_is() {
+    if !have_apt() {
+        return;
+    }
+    let archive = Archive::shared();
+    let hello = archive.package("hello");
+    let branch = archive.branch();
+    let debian = branch.path().join("debian");
+    Suite { signature: Signature::Beside, ..archive.suite("huddle") }.publish(&debian, archive.signer());
+    suite::tamper_with_signature(&debian, "huddle", archive.signer());
+    let huddle = Huddle::of(&[Config::default(), Config { mirror: "last", ..Config::default() }]);
+    huddle.give(0, &[hello]);
+    huddle.mirror.serve(branch.path());
+
+    let run = huddle[1].apt().update().expect_complaint();
+    assert!(run.text.contains("invalid"), "apt decides, and says what it says without us: {}", run.text);
+    let daemon = &huddle[1].daemon;
+    assert!(daemon.shows_refusal("/dists/huddle/Release"), "{}", daemon.page());
+    let signature =
+        fetch(daemon.proxy(), &format!("http://{}/debian/dists/huddle/Release.gpg", huddle.mirror.authority()), &[]);
+    assert!(signature.whole && signature.body == fs::read(debian.join("dists/huddle/Release.gpg")).expect("published"));
+
+    let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
+    let target = format!("http://{}{}", huddle.mirror.authority(), hello.url_path());
+    assert!(fetch(daemon.proxy(), &target, &[]).body == hello.bytes());
+    assert_eq!(daemon.status().bytes_from_peers(), before.0, "nobody is asked for what nobody signed");
+    assert_eq!(huddle.mirror.pool_bytes() - before.1, hello.size);
 }
 
 #[test]
@@ -160,10 +213,7 @@ fn a_tampered_packages_file_is_refused_and_shown_and_nothing_is_learned_from_it(
     let host = Host::start("tampered", &mirror, &Config::default());
     let apt = host.apt();
     apt.update().expect_complaint();
-    host.daemon.until("the page shows the refusal", PATIENCE, |_| {
-        let page = host.daemon.page().to_lowercase();
-        page.contains("refused") && page.contains("/main/binary-amd64/")
-    });
+    host.daemon.until("the page shows the refusal", PATIENCE, |_| host.daemon.shows_refusal("/main/binary-amd64/"));
     let target = format!("http://{}{}", mirror.authority(), hello.url_path());
     let answer = fetch(host.daemon.proxy(), &target, &[]);
     assert!(answer.whole && answer.body == hello.bytes(), "the true file is not held against the forged hash");

@@ -53,6 +53,12 @@ const IMPURE: &[&str] = &[
     "LazyLock",
     "thread_local!",
     "static mut",
+    "fs::",
+    "TcpListener",
+    "TcpStream",
+    "UdpSocket",
+    "SystemTime::now",
+    "Instant::now",
 ];
 
 /// Longest file, and longest file of nothing but tests, in lines.
@@ -114,12 +120,37 @@ fn production_code(file: &str, text: &str) -> String {
     if is_test(file) {
         return String::new();
     }
-    let end = text.find("#[cfg(test)]\nmod ").unwrap_or(text.len());
-    let lines = text[..end].lines().map(|line| match line.find("//") {
-        Some(at) if !line[..at].ends_with(':') => &line[..at],
-        _ => line,
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    let (mut lines, mut blank) = (Vec::new(), Blank::Nothing);
+    for line in text.lines() {
+        blank = match blank {
+            Blank::Nothing | Blank::Last if line == "#[cfg(test)]" => Blank::Attributes,
+            // Further attributes and their reasons, up to the item that they are for.
+            Blank::Attributes if line.starts_with("mod ") && line.ends_with('{') => Blank::Body,
+            Blank::Attributes if line.starts_with("mod ") => Blank::Last,
+            Blank::Attributes if line.starts_with(|c: char| c.is_ascii_alphabetic()) => Blank::Nothing,
+            Blank::Body if line == "}" => Blank::Last,
+            Blank::Last => Blank::Nothing,
+            blank => blank,
+        };
+        let code = match line.find("//") {
+            Some(at) if !line[..at].ends_with(':') => &line[..at],
+            _ => line,
+        };
+        lines.push(if blank == Blank::Nothing { code } else { "" });
+    }
+    lines.join("\n")
+}
+
+/// What is blanked of a text: modules of tests, whether their bodies stand there or in a file of their own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Blank {
+    Nothing,
+    /// From `#[cfg(test)]` to its item.
+    Attributes,
+    /// The body of a module.
+    Body,
+    /// One line more.
+    Last,
 }
 
 fn is_test(file: &str) -> bool {
@@ -287,13 +318,30 @@ fn what_stands_outside_of_its_door_is_caught_but_not_in_tests() {
     for (text, places, _) in DOORS {
         let snippet = format!("//! a\n\nuse {text}x;\n");
         assert_eq!(caught("flow/mod.rs", &snippet, "belongs in"), [3], "{text}");
+        let file_of_its_own = format!("//! a\n#[cfg(test)]\nmod tests;\nuse {text}x;\n");
+        assert_eq!(caught("flow/mod.rs", &file_of_its_own, "belongs in"), [4], "{text}");
         let inside =
             places.iter().map(|place| if place.ends_with('/') { format!("{place}x.rs") } else { (*place).into() });
         inside.for_each(|file| assert!(caught(&file, &snippet, "belongs in").is_empty(), "{file}: {text}"));
         assert!(caught("flow/tests.rs", &snippet, "belongs in").is_empty());
-        let tested = format!("//! a\n#[cfg(test)]\nmod tests {{\n    use {text}x;\n}}\n");
-        assert!(caught("flow/mod.rs", &tested, "belongs in").is_empty());
+        let attributes = ["", "#[expect(\n    dead_code,\n    reason = \"a test's\"\n)]\n"];
+        for attributes in attributes {
+            let tested = format!("//! a\n#[cfg(test)]\n{attributes}mod tests {{\n    use {text}x;\n}}\n");
+            assert!(caught("flow/mod.rs", &tested, "belongs in").is_empty());
+            let after = format!("{tested}use {text}x;\n");
+            assert_eq!(caught("flow/mod.rs", &after, "belongs in"), [after.lines().count()], "{text}");
+        }
     }
+}
+
+#[test]
+fn what_follows_a_test_module_that_has_a_file_of_its_own_is_looked_at() {
+    let text = "//! a\n#[cfg(test)]\nmod tests;\nuse crate::dht::Dht;\n";
+    assert_eq!(caught("fetch/mod.rs", text, "must not know `dht`"), [4]);
+    let two = "//! a\n#[cfg(test)]\nmod testing;\n#[cfg(test)]\nmod tests;\nmod trust;\nuse crate::dht::Dht;\n";
+    assert_eq!(caught("archive/mod.rs", two, "must not know `dht`"), [7]);
+    let helper = "//! a\n#[cfg(test)]\nfn f() {\n    crate::dht::open();\n}\n";
+    assert_eq!(caught("fetch/mod.rs", helper, "must not know `dht`"), [4], "a helper among the code is code");
 }
 
 #[test]
@@ -306,7 +354,11 @@ fn a_clock_a_lock_and_a_task_are_caught_in_pure_files_alone() {
         for file in ["dht/mod.rs", "fetch/io.rs", "store/mod.rs", "proxy/wire.rs"] {
             assert!(caught(file, &snippet, "pure").is_empty(), "{file}: {text}");
         }
+        let tested = format!("//! a\n#[cfg(test)]\nmod tests {{\n    fn f() {{ {text}x }}\n}}\n");
+        assert!(caught("dht/node.rs", &tested, "pure").is_empty(), "{text}");
     }
+    let grouped = "//! a\nuse std::{fs, net::{IpAddr, TcpStream}};\nfn f() { fs::read(\"a\") }\n";
+    assert_eq!(caught("archive/release.rs", grouped, "pure"), [3, 2]);
 }
 
 #[test]

@@ -25,6 +25,7 @@ mod config;
 mod startup;
 
 mod e2e_crash;
+mod e2e_edges;
 mod e2e_faults;
 mod e2e_liars;
 mod e2e_path;

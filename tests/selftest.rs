@@ -179,7 +179,10 @@ fn a_process_is_watched_asked_and_ended() {
     };
     let mut up = Daemon::start_as(
         "stand-in",
-        script("echo status page: http://127.0.0.1:1/; echo peers: 127.3.3.3:3; echo hot >&2; trap 'exit 0' TERM; while :; do sleep 0.1; done"),
+        script(
+            "trap 'exit 0' TERM; echo status page: http://127.0.0.1:1/; echo peers: 127.3.3.3:3; \
+             while :; do sleep 0.1; done",
+        ),
         true,
     )
     .expect("it speaks as a daemon does");

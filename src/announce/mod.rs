@@ -62,7 +62,11 @@ impl Announcer {
             {
                 telling.push(tell(self.dht.clone(), self.store.clone(), self.port, hash).boxed());
             }
-            let wake = if lonely { Some(Instant::now() + LONELY) } else { self.schedule.next_wake() };
+            let wake = match telling.len() {
+                _ if lonely => Some(Instant::now() + LONELY),
+                PARALLEL => None,
+                _ => self.schedule.next_wake(),
+            };
             tokio::select! {
                 change = self.changes.recv() => match change {
                     Ok(Change::Stored(hash)) => self.add(hash),

@@ -126,6 +126,15 @@ impl Location {
         self.credentials.as_deref()
     }
 
+    /// Whether a list has the host, or the host with this port; the scheme's own port counts whether it is written or not.
+    pub fn is_named_in(&self, hosts: &[String]) -> bool {
+        let host = self.host();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let with_port = format!("{host}:{}", self.port_or_default());
+        let mut entries = hosts.iter().map(|entry| entry.trim().trim_end_matches('.'));
+        entries.any(|entry| [host, bare, &with_port].into_iter().any(|name| name.eq_ignore_ascii_case(entry)))
+    }
+
     /// The URL to ask the origin for, percent-encoded, without credentials.
     pub fn url(&self) -> String {
         format!("{}://{}", if self.https { "https" } else { "http" }, self.key())

@@ -79,26 +79,16 @@ impl Privacy {
     pub fn shareable(&self, location: &Location, globally_routable: bool) -> bool {
         location.credentials().is_none()
             && location.query().is_none()
-            && !names(&self.hosts, location)
-            && (globally_routable || names(&self.public, location))
+            && !location.is_named_in(&self.hosts)
+            && (globally_routable || location.is_named_in(&self.public))
     }
 
     /// Whether a repository that was shareable when it was learned may still be shared.
     pub fn allows(&self, repository: &Repository) -> bool {
-        let allowed = |url: String| Location::parse(&url).is_ok_and(|location| !names(&self.hosts, &location));
+        let allowed = |url: String| Location::parse(&url).is_ok_and(|location| !location.is_named_in(&self.hosts));
         // A repository is the same over either, and so is what was said of its host and port.
         allowed(format!("http://{repository}/")) && allowed(format!("https://{repository}/"))
     }
-}
-
-/// Whether a list has the host, or the host with this port; the scheme's own port counts whether it is written or not.
-fn names(list: &[String], location: &Location) -> bool {
-    let host = location.host();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let with_port = format!("{host}:{}", location.port_or_default());
-    list.iter()
-        .map(|entry| entry.trim().trim_end_matches('.'))
-        .any(|entry| [host, bare, &with_port].into_iter().any(|name| name.eq_ignore_ascii_case(entry)))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@
 //!  contact  id of 20 bytes                 | peer                      26 or 38 bytes
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
+
+use crate::archive::Scope;
 
 use super::id::{ID_LEN, Id};
 
@@ -105,53 +107,25 @@ pub fn plain(addr: SocketAddr) -> SocketAddr {
     SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }
 
-/// From how far an address can be reached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scope {
-    Loopback,
-    Private,
-    Global,
-}
-
-/// The scope of an address that a host can have; `None` for all others, link-local ones included, as contacts name no zone.
+/// The scope of an address that a host can have; `None` for all others, link-local ones included, as contacts name
+/// no zone, and IPv4 in the form of IPv6.
 fn scope(ip: IpAddr) -> Option<Scope> {
-    match ip {
-        IpAddr::V4(ip) => scope_v4(ip),
-        IpAddr::V6(ip) => scope_v6(ip),
-    }
-}
-
-fn scope_v4(ip: Ipv4Addr) -> Option<Scope> {
-    match ip.octets() {
-        [127, ..] => Some(Scope::Loopback),
-        [10, ..] | [192, 168, ..] | [172, 16..=31, ..] | [100, 64..=127, ..] => Some(Scope::Private),
-        [0, ..] | [169, 254, ..] | [192, 0, 0, _] | [198, 18..=19, ..] | [224..=255, ..] => None,
-        _ if ip.is_documentation() => None,
-        _ => Some(Scope::Global),
-    }
-}
-
-fn scope_v6(ip: Ipv6Addr) -> Option<Scope> {
-    match ip.segments() {
-        _ if ip.is_loopback() => Some(Scope::Loopback),
-        [0xfc00..=0xfdff, ..] => Some(Scope::Private),
-        [0x2001, 0xdb8, ..] => None,
-        [0x2000..=0x3fff, ..] => Some(Scope::Global),
-        _ => None,
+    match Scope::of(ip) {
+        _ if ip.to_canonical() != ip => None,
+        scope @ (Scope::Global | Scope::Private | Scope::Loopback) => Some(scope),
+        Scope::LinkLocal | Scope::Unusable => None,
     }
 }
 
 /// Whether an address that a node names is taken from it: global ones from everybody, the others only in their own
 /// scope, or, for private ranges, from everybody in a private network. Port 0 never.
 pub fn is_believable(addr: &SocketAddr, named_by: IpAddr, private_network: bool) -> bool {
-    let named = match scope(addr.ip()) {
-        Some(named) if addr.port() != 0 => named,
-        _ => return false,
-    };
-    match named {
-        Scope::Global => true,
-        Scope::Private if private_network => true,
-        Scope::Private | Scope::Loopback => scope(named_by) == Some(named),
+    match scope(addr.ip()) {
+        _ if addr.port() == 0 => false,
+        None => false,
+        Some(Scope::Global) => true,
+        Some(Scope::Private) if private_network => true,
+        named => scope(named_by) == named,
     }
 }
 

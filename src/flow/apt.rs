@@ -4,11 +4,14 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{Duration, Instant},
 };
 
 use crate::archive::{Keyring, Sources, Trust};
 
+/// How often requests may have everything read again.
+const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Files read of one directory at most.
 const MAX_FILES: usize = 1000;
 
@@ -24,12 +27,13 @@ struct Shared {
     /// Addresses that this proxy is reached at, to recognise sources that lead through it.
     proxies: Vec<String>,
     trust: RwLock<Arc<Trust>>,
+    reloaded: Mutex<Option<Instant>>,
 }
 
 impl Apt {
     /// Reads apt's configuration below `dir`, and further keyrings for the sources that name none.
     pub fn load(dir: PathBuf, keyrings: Vec<PathBuf>, proxies: Vec<String>) -> Self {
-        let shared = Shared { dir, keyrings, proxies, trust: RwLock::default() };
+        let shared = Shared { dir, keyrings, proxies, trust: RwLock::default(), reloaded: Mutex::default() };
         let apt = Self { shared: Arc::new(shared) };
         apt.reload();
         apt
@@ -53,6 +57,21 @@ impl Apt {
             tracing::warn!(%error, "keyring left out");
         }
         *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+    }
+
+    /// Reads everything again unless that was done a moment ago, and says whether it was.
+    pub async fn reload_again(&self) -> bool {
+        {
+            let mut reloaded = self.shared.reloaded.lock().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            if reloaded.is_some_and(|at| now < at + AT_MOST_EVERY) {
+                return false;
+            }
+            *reloaded = Some(now);
+        }
+        let apt = self.clone();
+        tokio::task::spawn_blocking(move || apt.reload()).await.expect("reading does not panic");
+        true
     }
 
     fn read_sources(&self) -> Sources {

@@ -1,14 +1,14 @@
-//! Indexes: brought as the mirror has them, kept when they are what a Release promises, and read into the catalogue.
+//! Indexes: brought like every promised file, and read into the catalogue.
+#![expect(clippy::disallowed_methods, reason = "learning runs beside the requests")]
 
 use std::io::BufReader;
 
 use crate::{
-    archive::{Compression, Entries, IndexKind, Location, MAX_UNPACKED, Vouched, by_hash, decompress, index_kind},
-    hash::Hasher,
-    store::{Blob, Partial, Store, StoreError},
+    archive::{Compression, Entries, IndexKind, MAX_UNPACKED, Repository, Vouched, by_hash, decompress, index_kind},
+    store::{Blob, Store},
 };
 
-use super::{Answer, Ask, Flow, passed, refused};
+use super::{Flow, Growing};
 
 /// An index, by its plain path.
 #[derive(Debug, Clone)]
@@ -19,72 +19,60 @@ pub(super) struct Index {
     compression: Compression,
 }
 
+impl Index {
+    /// The index that a promised file is, if it is one.
+    pub(super) fn of(vouched: &Vouched) -> Option<Self> {
+        let (kind, compression) = index_kind(vouched.path())?;
+        Some(Self { vouched: vouched.clone(), kind, compression })
+    }
+}
+
 impl Flow {
-    /// Whether a promised file is an index that is read here, be it asked for by its digest.
-    pub(super) async fn index_named(&self, vouched: &Vouched) -> Option<Index> {
-        let plain = match by_hash(vouched.path()) {
-            None => vec![vouched.clone()],
-            Some(_) => {
-                let hash = vouched.expected().hash;
-                self.in_store(move |store| store.by_hash(hash)).await.unwrap_or_default()
-            }
-        };
-        plain.into_iter().filter(|plain| plain.repository() == vouched.repository()).find_map(|plain| {
-            let (kind, compression) = index_kind(plain.path())?;
-            Some(Index { vouched: plain, kind, compression })
-        })
+    /// The promise under the plain path, for a file that was asked for by its digest, as long as a Release lists it.
+    pub(super) async fn by_plain_path(&self, vouched: Vouched) -> Vouched {
+        if by_hash(vouched.path()).is_none() {
+            return vouched;
+        }
+        let hash = vouched.expected().hash;
+        let named = self.in_store(move |store| store.by_hash(hash)).await.unwrap_or_default();
+        let is_plain = |named: &Vouched| named.repository() == vouched.repository() && by_hash(named.path()).is_none();
+        named.into_iter().find(is_plain).unwrap_or(vouched)
     }
 
-    /// Brings an index from the mirror, as it is, and keeps and learns it when its bytes are the promised ones.
-    pub(super) async fn index(&self, ask: Ask, vouched: Vouched, index: Index) -> Answer {
-        let reply = match self.ask_mirror(&ask, ask.headers.clone()).await {
-            Ok(reply) => reply,
-            Err(trouble) => return refused(&ask.location, &trouble),
-        };
-        let fetcher = self.fetcher().clone();
-        let size = vouched.expected().size;
-        if reply.status != 200 {
-            return passed(reply, move |chunk| fetcher.passed(chunk.len() as u64));
-        }
-        if reply.length.is_some_and(|length| length != size) {
-            let name = index.vouched.path();
-            let reason = format!("{name}: the mirror's file is not of the {size} bytes that the Release says");
-            self.shared.learning.refuse(&ask.location, reason, true);
-            return passed(reply, move |chunk| fetcher.passed(chunk.len() as u64));
-        }
-        let expected = *vouched.expected();
-        let partial = self.in_store(move |store| store.begin(expected)).await;
-        let mut copy = Some(Copy {
-            flow: self.clone(),
-            location: ask.location,
-            index,
-            partial,
-            hasher: Hasher::new(&expected),
-            at: 0,
-        });
-        passed(reply, move |chunk| {
-            fetcher.passed(chunk.len() as u64);
-            let Some(mut copying) = copy.take() else { return };
-            copying.take(chunk);
-            if copying.at < size {
-                copy = Some(copying);
-            } else {
-                copying.finish();
+    /// Learns an index as soon as it is there.
+    pub(super) fn learn_when_there(&self, index: Index, mut growing: Growing) {
+        let (flow, learning) = (self.clone(), self.begin_learning(index.vouched.repository()));
+        tokio::spawn(async move {
+            if growing.kept().await.is_ok() {
+                flow.learn_from_store(index, learning).await;
             }
-        })
+        });
     }
 
     /// An index that is held may be new to its repository: the same bytes under another mirror, or learning was cut off.
-    pub(super) async fn learn_held(&self, vouched: &Vouched) {
-        let Some(index) = self.index_named(vouched).await else { return };
+    pub(super) fn learn_held(&self, vouched: &Vouched) {
+        let Some(index) = Index::of(vouched) else { return };
+        let (flow, learning) = (self.clone(), self.begin_learning(vouched.repository()));
+        tokio::spawn(async move { flow.learn_from_store(index, learning).await });
+    }
+
+    async fn learn_from_store(&self, index: Index, learning: Underway) {
         let flow = self.clone();
-        flow.shared.busy.send_modify(|busy| *busy += 1);
-        tokio::task::spawn_blocking(move || {
-            if let Ok(Some(blob)) = flow.shared.stations.store.open_object(index.vouched.expected().hash) {
-                flow.learn_index(&index, &blob);
+        let learned = tokio::task::spawn_blocking(move || {
+            match flow.shared.stations.store.open_object(index.vouched.expected().hash) {
+                Ok(Some(blob)) => flow.learn_index(&index, &blob),
+                Ok(None) => {}
+                Err(error) => tracing::warn!(path = index.vouched.path(), %error, "not learned"),
             }
-            flow.shared.busy.send_modify(|busy| *busy -= 1);
         });
+        learned.await.expect("learning does not panic");
+        drop(learning);
+    }
+
+    /// Until the guard is dropped, questions about files of that repository that nobody vouches for wait a little.
+    fn begin_learning(&self, repository: &Repository) -> Underway {
+        self.shared.busy.send_modify(|busy| busy.push(repository.clone()));
+        Underway { flow: self.clone(), repository: repository.clone() }
     }
 
     fn learn_index(&self, index: &Index, blob: &Blob) {
@@ -97,45 +85,18 @@ impl Flow {
     }
 }
 
-/// An index on its way to apt, being copied and hashed.
-struct Copy {
+/// Says for as long as it lives that a repository's index is being learned.
+struct Underway {
     flow: Flow,
-    location: Location,
-    index: Index,
-    partial: Result<Partial, StoreError>,
-    hasher: Hasher,
-    at: u64,
+    repository: Repository,
 }
 
-impl Copy {
-    fn take(&mut self, chunk: &[u8]) {
-        self.hasher.update(chunk);
-        if let Ok(partial) = &self.partial
-            && let Err(error) = partial.write_at(self.at, chunk)
-        {
-            self.partial = Err(error);
-        }
-        self.at += chunk.len() as u64;
-    }
-
-    /// The last byte is there, and apt has not got it yet: whoever asks from now on waits until the index is learned.
-    fn finish(self) {
-        let Self { flow, location, index, partial, hasher, .. } = self;
-        let verified = match hasher.finish() {
-            Ok(verified) => verified,
-            Err(mismatch) => {
-                let reason = format!("{}: {mismatch}", index.vouched.path());
-                return flow.shared.learning.refuse(&location, reason, true);
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.flow.shared.busy.send_modify(|busy| {
+            if let Some(at) = busy.iter().position(|learning| *learning == self.repository) {
+                busy.swap_remove(at);
             }
-        };
-        flow.shared.busy.send_modify(|busy| *busy += 1);
-        tokio::task::spawn_blocking(move || {
-            let kept = partial.and_then(|partial| flow.shared.stations.store.commit(partial, verified, &index.vouched));
-            match kept {
-                Ok(blob) => flow.learn_index(&index, &blob),
-                Err(error) => tracing::warn!(%location, %error, "index not kept, so not learned"),
-            }
-            flow.shared.busy.send_modify(|busy| *busy -= 1);
         });
     }
 }

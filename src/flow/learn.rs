@@ -19,6 +19,8 @@ use super::{Answer, Ask, Flow, passed, refused};
 
 /// Refusals remembered for the status page.
 const MAX_REFUSALS: usize = 50;
+/// Releases that may wait for their signature.
+const MAX_TEXTS: usize = 4;
 /// Suites remembered as learned in this run.
 const MAX_SUITES: usize = 10_000;
 
@@ -28,6 +30,8 @@ pub struct Learning {
     state: Mutex<Snapshot>,
     /// Releases of which this run knows the current one; only these may be asked for conditionally.
     known: Mutex<HashSet<String>>,
+    /// Texts that wait for their signature, the latest last.
+    texts: Mutex<VecDeque<(Location, Bytes)>>,
 }
 
 /// The counts and refusals at one moment.
@@ -79,6 +83,23 @@ impl Learning {
         state.refusals.push_front(Refusal { location: location.to_string(), reason, is_bad, at: SystemTime::now() });
     }
 
+    fn keep_text(&self, location: &Location, text: Bytes) {
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        texts.retain(|(at, _)| at != location);
+        if texts.len() >= MAX_TEXTS {
+            texts.pop_front();
+        }
+        texts.push_back((location.clone(), text));
+    }
+
+    /// The text that a signature is for.
+    fn take_text(&self, signature: &Location) -> Option<(Location, Bytes)> {
+        let text = signature.sibling("Release").ok()?;
+        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = texts.iter().position(|(at, _)| *at == text)?;
+        texts.remove(at)
+    }
+
     fn knows(&self, location: &Location) -> bool {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&location.key())
     }
@@ -87,6 +108,28 @@ impl Learning {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() < MAX_SUITES {
             known.insert(location.key());
+        }
+    }
+}
+
+/// The file of a suite that is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Text and signature in one.
+    InRelease,
+    /// The text, which is worth nothing before its signature came.
+    Text,
+    /// The signature of the text that came before.
+    Signature,
+}
+
+impl Part {
+    fn of(location: &Location) -> Option<Self> {
+        match location.file_name() {
+            "InRelease" => Some(Self::InRelease),
+            "Release" => Some(Self::Text),
+            "Release.gpg" => Some(Self::Signature),
+            _ => None,
         }
     }
 }
@@ -104,12 +147,7 @@ impl Flow {
             Ok(reply) => reply,
             Err(trouble) => return refused(&ask.location, &trouble),
         };
-        let is_inrelease = ask.location.file_name() == "InRelease";
-        if reply.status != 200
-            || ask.head_only
-            || !is_inrelease
-            || reply.length.is_some_and(|len| len > MAX_RELEASE as u64)
-        {
+        if reply.status != 200 || ask.head_only || reply.length.is_some_and(|len| len > MAX_RELEASE as u64) {
             return passed(reply, |_| {});
         }
         let body = match reply.collect(MAX_RELEASE).await {
@@ -118,7 +156,16 @@ impl Flow {
             Err(trouble) => return refused(&ask.location, &trouble),
         };
         self.fetcher().passed(body.len() as u64);
-        self.learn_release(&ask.location, body.clone()).await;
+        match Part::of(&ask.location) {
+            Some(Part::InRelease) => self.learn_release(&ask.location, body.clone(), None).await,
+            Some(Part::Text) => self.shared.learning.keep_text(&ask.location, body.clone()),
+            Some(Part::Signature) => {
+                if let Some((at, text)) = self.shared.learning.take_text(&ask.location) {
+                    self.learn_release(&at, text, Some(body.clone())).await;
+                }
+            }
+            None => {}
+        }
         let unchanged = condition.is_some() && reply.headers.get(header::LAST_MODIFIED) == condition.as_ref();
         if unchanged {
             reply.status = mirror::StatusCode::NOT_MODIFIED;
@@ -127,8 +174,8 @@ impl Flow {
         Answer::Whole { reply, body }
     }
 
-    /// Judges a Release and, when it is good, records what it lists.
-    async fn learn_release(&self, location: &Location, message: Bytes) {
+    /// Judges a Release, which is signed in itself or by a signature of its own, and records what it lists when it is good.
+    async fn learn_release(&self, location: &Location, text: Bytes, signature: Option<Bytes>) {
         let shareable = {
             let global = self.shared.stations.mirror.is_global(location).await;
             self.shared.rules.privacy.shareable(location, global)
@@ -136,7 +183,11 @@ impl Flow {
         let (apt, at) = (self.shared.rules.apt.clone(), location.clone());
         let verdict = tokio::task::spawn_blocking(move || {
             apt.reload();
-            apt.trust().verify_inrelease(&at, &message, shareable, SystemTime::now())
+            let (trust, now) = (apt.trust(), SystemTime::now());
+            match signature {
+                None => trust.verify_inrelease(&at, &text, shareable, now),
+                Some(signature) => trust.verify_detached(&at, &text, &signature, shareable, now),
+            }
         });
         let learning = &self.shared.learning;
         match verdict.await.expect("verification does not panic") {

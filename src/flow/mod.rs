@@ -15,14 +15,15 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream::BoxStream};
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    archive::{self, Location, Privacy, Shareable, Vouched},
+    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
     dht::{Dht, Found},
-    fetch::{Claim, Failure, Fetcher, Holder, Origin},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin, SAFETY_CATCH},
+    hash::{Expected, Hasher},
     mirror::{
         self, Mirror, Trouble,
         guard::{Origins, Reach},
@@ -32,6 +33,7 @@ use crate::{
 };
 
 use apt::Apt;
+use index::Index;
 use learn::Learning;
 
 pub use crate::fetch::Growing;
@@ -124,8 +126,8 @@ struct Shared {
     stations: Stations,
     rules: Rules,
     learning: Learning,
-    /// Indexes being learned now.
-    busy: watch::Sender<usize>,
+    /// Repositories of which an index is being learned now, one entry an index.
+    busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
 }
 
@@ -136,7 +138,7 @@ impl Flow {
             stations,
             rules,
             learning: Learning::default(),
-            busy: watch::Sender::new(0),
+            busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
         };
         Self { shared: Arc::new(shared) }
@@ -147,26 +149,24 @@ impl Flow {
         if ask.is_private() {
             return self.pass_through(ask).await;
         }
-        if archive::is_release(&ask.location) {
+        let promised = self.promise(&ask.location).await;
+        // Components have a Release too, and that one is listed by the suite's.
+        if promised.is_none() && archive::is_release(&ask.location) {
             return self.release(ask).await;
         }
-        let Some(vouched) = self.promise(&ask.location).await else { return self.pass_through(ask).await };
+        let Some(vouched) = promised else { return self.pass_through(ask).await };
         if let Some(blob) = self.open(&vouched).await {
-            self.learn_held(&vouched).await;
+            self.learn_held(&vouched);
             return Answer::Held(blob);
         }
         if ask.head_only {
             return self.pass_through(ask).await;
         }
-        if let Some(index) = self.index_named(&vouched).await {
-            return self.index(ask, vouched, index).await;
+        let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_checked(ask, &vouched).await };
+        if leads && let Some(index) = Index::of(&vouched) {
+            self.learn_when_there(index, growing.clone());
         }
-        let growing = match self.fetcher().claim(&vouched) {
-            Claim::Follow(growing) => growing,
-            Claim::Lead(lead) => self.fetcher().start(lead, Some(self.origin(&ask)), self.holders(&vouched)),
-            Claim::Full => return self.pass_through(ask).await,
-        };
-        self.answer_growing(growing, ask).await
+        self.answer_growing(growing, ask, &vouched).await
     }
 
     /// Bytes that clients were given from the store.
@@ -195,13 +195,14 @@ impl Flow {
         }
         let key = format!("{}{}", location.authority(), location.path());
         if let Some(vouched) = self.ask_promise(key.clone()).await {
-            return Some(vouched);
+            return Some(self.by_plain_path(vouched).await);
         }
         let mut busy = self.shared.busy.subscribe();
-        if *busy.borrow() == 0 {
+        let is_settled = |busy: &Vec<Repository>| busy.iter().all(|repository| repository.path_of(location).is_none());
+        if is_settled(&busy.borrow()) {
             return None;
         }
-        let _late = timeout(LEARNING, busy.wait_for(|busy| *busy == 0)).await;
+        let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
         self.ask_promise(key).await
     }
 
@@ -226,6 +227,17 @@ impl Flow {
     async fn in_store<T: Send + 'static>(&self, question: impl FnOnce(&Store) -> T + Send + 'static) -> T {
         let store = self.shared.stations.store.clone();
         tokio::task::spawn_blocking(move || question(&store)).await.expect("the store does not panic")
+    }
+
+    /// Joins or starts the download of a promised file, and says whether it was started. `None` when there are too many.
+    fn bring(&self, ask: &Ask, vouched: &Vouched) -> Option<(Growing, bool)> {
+        match self.fetcher().claim(vouched) {
+            Claim::Follow(growing) => Some((growing, false)),
+            Claim::Lead(lead) => {
+                Some((self.fetcher().start(lead, Some(self.origin(ask)), self.holders(vouched)), true))
+            }
+            Claim::Full => None,
+        }
     }
 
     /// Who has it: found while the mirror already brings it, never waited for.
@@ -258,18 +270,48 @@ impl Flow {
 
     async fn ask_mirror(&self, ask: &Ask, headers: HeaderMap) -> Result<mirror::Reply, Trouble> {
         let request = mirror::Ask { head_only: ask.head_only, range: None, headers };
-        self.shared.stations.mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
+        let mirror = &self.shared.stations.mirror;
+        let answer = mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await;
+        // apt's sources may name it since they were last read.
+        if !matches!(answer, Err(Trouble::Forbidden(_))) || !self.shared.rules.apt.reload_again().await {
+            return answer;
+        }
+        mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await
     }
 
-    async fn answer_growing(&self, mut growing: Growing, ask: Ask) -> Answer {
-        match growing.begun().await {
-            Ok(_) => Answer::Growing(growing),
-            // Nothing wrong was sent, and apt is to get what it would have got from the mirror.
-            Err(Failure::NoSource(_) | Failure::Store(_) | Failure::Deserted) => self.pass_through(ask).await,
-            Err(Failure::Mismatch) => {
+    /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
+    /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
+    async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
+        let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
+        let is_metadata = vouched.path().starts_with("dists/") || Index::of(vouched).is_some();
+        if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
+            self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
+        }
+        match failure {
+            _ if is_metadata => self.pass_through(ask).await,
+            Failure::Mismatch => {
                 let reason = format!("no source has the file that the archive signed for {}", ask.location.path());
                 Answer::Refused { status: 502, reason }
             }
+            _ => self.pass_checked(ask, vouched).await,
+        }
+    }
+
+    /// A promised package straight from the mirror, when it cannot be kept or nobody has it: its last bytes leave only after
+    /// all were hashed. A file of another size is the mirror's own answer, which apt refuses by itself.
+    async fn pass_checked(&self, mut ask: Ask, vouched: &Vouched) -> Answer {
+        ask.headers.remove(mirror::header::RANGE);
+        match self.ask_mirror(&ask, ask.headers.clone()).await {
+            Ok(reply) if reply.status == 200 && reply.length == Some(vouched.expected().size) => {
+                let (status, headers, length) = (reply.status.as_u16(), reply.headers.clone(), reply.length);
+                let fetcher = self.fetcher().clone();
+                let body = reply.into_stream().inspect(move |chunk| {
+                    chunk.iter().for_each(|chunk| fetcher.passed(chunk.len() as u64));
+                });
+                Answer::Passed { status, headers, length, body: checked(body, *vouched.expected()).boxed() }
+            }
+            Ok(reply) => passed(reply, |_| {}),
+            Err(trouble) => refused(&ask.location, &trouble),
         }
     }
 
@@ -292,10 +334,37 @@ fn passed(reply: mirror::Reply, mut look: impl FnMut(&Bytes) + Send + 'static) -
     Answer::Passed { status, headers, length, body }
 }
 
+/// Holds the last bytes of a body back until all of it is proven; a wrong one ends short.
+fn checked(
+    body: impl Stream<Item = Result<Bytes, Trouble>> + Send + 'static,
+    expected: Expected,
+) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
+    let state = (Box::pin(body), Some(Hasher::new(&expected)), BytesMut::new(), 0);
+    futures_util::stream::try_unfold(state, move |(mut body, mut hasher, mut held, mut came)| async move {
+        while let Some(hashing) = &mut hasher {
+            let Some(chunk) = body.next().await.transpose()? else {
+                hasher.take().expect("it is there").finish()?;
+                break;
+            };
+            hashing.update(&chunk);
+            came += chunk.len() as u64;
+            held.extend_from_slice(&chunk);
+            let may_leave =
+                (held.len() as u64).saturating_sub(SAFETY_CATCH.saturating_sub(expected.size.saturating_sub(came)));
+            if may_leave > 0 {
+                let ready = held.split_to(may_leave as usize).freeze();
+                return Ok(Some((ready, (body, hasher, held, came))));
+            }
+        }
+        let rest = held.split().freeze();
+        Ok((!rest.is_empty()).then_some((rest, (body, hasher, held, came))))
+    })
+}
+
 fn refused(location: &Location, trouble: &Trouble) -> Answer {
     let status = match trouble {
         Trouble::Forbidden(_) => 403,
-        Trouble::Unreachable(_) | Trouble::Redirects => 502,
+        Trouble::Unreachable(_) | Trouble::Redirects | Trouble::Mismatch(_) => 502,
     };
     Answer::Refused { status, reason: format!("{location}: {trouble}") }
 }

@@ -64,9 +64,9 @@ impl Reach {
 pub struct Origins(pub Vec<String>);
 
 impl Origins {
-    /// Whether a location is at one of them. An entry without port stands for the scheme's own port.
+    /// Whether a location is at one of them.
     pub fn name(&self, location: &Location) -> bool {
-        self.0.iter().any(|origin| origin.eq_ignore_ascii_case(&location.authority()))
+        location.is_named_in(&self.0)
     }
 }
 
@@ -100,6 +100,7 @@ mod tests {
         let origins = Origins(vec!["mirror.example.org".into(), "127.5.0.1:8080".into()]);
         let names = |url: &str| origins.name(&Location::parse(url).expect("a URL"));
         assert!(names("http://Mirror.Example.org/debian/x") && names("http://127.5.0.1:8080/x"));
-        assert!(!names("http://mirror.example.org:81/x") && !names("http://127.5.0.1/x"));
+        assert!(names("http://mirror.example.org:81/x"), "without a port every port is meant");
+        assert!(!names("http://127.5.0.1/x") && !names("http://127.5.0.1:81/x"));
     }
 }

@@ -5,13 +5,7 @@
 
 pub mod guard;
 
-use std::{
-    collections::HashMap,
-    error::Error as _,
-    net::SocketAddr,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
@@ -22,8 +16,12 @@ use reqwest::{
     redirect,
 };
 pub use reqwest::{StatusCode, header};
+use tokio::time::timeout;
 
-use crate::archive::{Location, is_global};
+use crate::{
+    archive::{Location, is_global},
+    hash::Mismatch,
+};
 
 use guard::{Forbidden, Reach};
 
@@ -33,8 +31,8 @@ const MAX_HOPS: usize = 10;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time without a byte after which a mirror is given up; apt itself waits 30 s.
 const SILENCE: Duration = Duration::from_secs(25);
-/// Hosts of which the scope is remembered.
-const MAX_SCOPES: usize = 1024;
+/// Time to resolve a name whose scope is asked for.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Why a mirror gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -48,6 +46,9 @@ pub enum Trouble {
     /// Its redirects lead nowhere.
     #[error("redirected {MAX_HOPS} times")]
     Redirects,
+    /// Its bytes are not the promised ones.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
 }
 
 /// What to ask a mirror for.
@@ -111,8 +112,6 @@ struct Shared {
     named: reqwest::Client,
     local: reqwest::Client,
     remote: reqwest::Client,
-    /// Whether each host, as it was last resolved, is reachable from everywhere.
-    global: Mutex<HashMap<String, bool>>,
 }
 
 impl Mirror {
@@ -138,12 +137,8 @@ impl Mirror {
         });
         let without_roots = without_roots.is_err();
         let client = |reach| build(reach, without_roots).map_err(|error| unreachable_because(&error));
-        let shared = Shared {
-            named: client(Reach::Named)?,
-            local: client(Reach::Local)?,
-            remote: client(Reach::Remote)?,
-            global: Mutex::default(),
-        };
+        let shared =
+            Shared { named: client(Reach::Named)?, local: client(Reach::Local)?, remote: client(Reach::Remote)? };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -162,24 +157,16 @@ impl Mirror {
         Err(Trouble::Redirects)
     }
 
-    /// Whether every address of a location's host can be reached from everywhere. Unresolvable names cannot.
+    /// Whether every address of a location's host can be reached from everywhere, as it resolves now. Names that do not
+    /// resolve cannot.
     pub async fn is_global(&self, at: &Location) -> bool {
         if let Some(ip) = at.ip() {
             return is_global(ip);
         }
-        let scopes = || self.shared.global.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(&known) = scopes().get(at.host()) {
-            return known;
-        }
-        let Ok(resolved) = tokio::net::lookup_host((at.host(), at.port_or_default())).await else { return false };
+        let resolving = tokio::net::lookup_host((at.host(), at.port_or_default()));
+        let Ok(Ok(resolved)) = timeout(RESOLVE_TIMEOUT, resolving).await else { return false };
         let mut addresses = resolved.map(|address| address.ip()).peekable();
-        let global = addresses.peek().is_some() && addresses.all(is_global);
-        let mut scopes = scopes();
-        if scopes.len() >= MAX_SCOPES {
-            scopes.clear();
-        }
-        scopes.insert(at.host().to_owned(), global);
-        global
+        addresses.peek().is_some() && addresses.all(is_global)
     }
 
     async fn ask_once(&self, at: &Location, ask: &Ask, reach: Reach) -> Result<Reply, Trouble> {

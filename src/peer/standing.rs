@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::archive::is_global;
+
 /// Peers remembered at most.
 const MAX_PEERS: usize = 4096;
 /// The first pause after a failure; it doubles with each further one.
@@ -87,7 +89,7 @@ impl Standings {
             return true;
         }
         // Behind one private address sit many hosts; a public one is answerable for what it forwards.
-        is_public(peer.ip())
+        is_global(peer.ip().to_canonical())
             && self
                 .peers
                 .iter()
@@ -164,13 +166,6 @@ fn same_host(a: IpAddr, b: IpAddr) -> bool {
     }
 }
 
-fn is_public(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => !(ip.is_loopback() || ip.is_private() || ip.is_link_local()),
-        IpAddr::V6(ip) => !(ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,7 +181,7 @@ mod tests {
 
     #[test]
     fn failures_pause_a_peer_longer_each_time_and_a_good_answer_ends_it() {
-        let (mut standings, now, peer) = (Standings::default(), start(), at("192.0.2.1:9978"));
+        let (mut standings, now, peer) = (Standings::default(), start(), at("9.9.9.1:9978"));
         assert!(standings.is_welcome(peer, now));
         standings.handle_failure(peer, now);
         assert!(!standings.is_welcome(peer, now + FIRST_PAUSE / 2));
@@ -204,7 +199,7 @@ mod tests {
     #[test]
     fn a_conviction_bans_the_port_and_three_the_public_address_but_never_a_private_one() {
         let now = start();
-        for (host, whole) in [("192.0.2.1", true), ("127.0.0.9", false), ("10.1.1.1", false)] {
+        for (host, whole) in [("9.9.9.1", true), ("127.0.0.9", false), ("10.1.1.1", false)] {
             let mut standings = Standings::default();
             for port in 1..=3 {
                 assert!(!standings.is_banned(at(&format!("{host}:77")), now));
@@ -212,14 +207,14 @@ mod tests {
                 assert!(standings.is_banned(at(&format!("{host}:{port}")), now));
             }
             assert_eq!(standings.is_banned(at(&format!("{host}:77")), now), whole, "{host}");
-            assert!(!standings.is_banned(at("192.0.2.2:1"), now));
+            assert!(!standings.is_banned(at("9.9.9.2:1"), now));
             assert!(!standings.is_banned(at(&format!("{host}:1")), now + FIRST_BAN));
         }
     }
 
     #[test]
     fn a_second_conviction_bans_twice_as_long() {
-        let (mut standings, now, peer) = (Standings::default(), start(), at("192.0.2.1:9978"));
+        let (mut standings, now, peer) = (Standings::default(), start(), at("9.9.9.1:9978"));
         assert_eq!(standings.handle_convicted(peer, now), FIRST_BAN);
         assert_eq!(standings.handle_convicted(peer, now), 2 * FIRST_BAN);
     }
@@ -227,7 +222,7 @@ mod tests {
     #[test]
     fn the_record_is_bounded_and_keeps_the_banned_longest() {
         let (mut standings, now) = (Standings::default(), start());
-        let liar = at("203.0.113.5:1");
+        let liar = at("9.9.8.5:1");
         standings.handle_convicted(liar, now);
         for n in 0..2 * MAX_PEERS as u32 {
             let peer = SocketAddr::new(IpAddr::from((0x0100_0000 + n).to_be_bytes()), 9978);

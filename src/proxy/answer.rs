@@ -18,10 +18,8 @@ use futures_util::{Stream, StreamExt};
 use crate::{
     flow::{Answer, Flow, Growing},
     mirror::header::HeaderMap,
-    store::{Blob, Store},
+    store::{Blob, Part, Store},
 };
-
-use super::range::{self, Part};
 
 /// Bytes read from the store at a time.
 const CHUNK: u64 = 256 * 1024;
@@ -77,10 +75,10 @@ fn held(request: &HttpRequest, flow: &Flow, store: &Store, blob: Blob) -> HttpRe
     // cannot be judged: the validator that the mirror once sent is not kept.
     let may_resume = !request.headers().contains_key(header::IF_RANGE) && !store.is_marked(blob.expected.hash);
     let wanted = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok()).filter(|_| may_resume);
-    let (status, span) = match range::parse(wanted, size) {
+    let (status, span) = match wanted.map_or(Part::Whole, |range| Part::parse(range, size)) {
         Part::Whole => (StatusCode::OK, 0..size),
         Part::Bytes(span) => (StatusCode::PARTIAL_CONTENT, span),
-        Part::Unsatisfiable => {
+        Part::Nothing => {
             let mut response = HttpResponse::build(StatusCode::RANGE_NOT_SATISFIABLE);
             return response.insert_header((header::CONTENT_RANGE, format!("bytes */{size}"))).finish();
         }

@@ -11,7 +11,6 @@
 #![expect(clippy::disallowed_types, reason = "the door takes connections over")]
 
 mod answer;
-pub mod range;
 mod tunnel;
 pub mod wire;
 
@@ -22,6 +21,7 @@ use std::{
 };
 
 use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_server::GracefulShutdownSignal;
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{
     App, HttpRequest, HttpResponse,
@@ -75,9 +75,12 @@ impl Door {
             .disable_signals()
             .shutdown_timeout(SHUTDOWN)
             .max_concurrent_connections(MAX_CONNECTIONS);
+        let closing = server.graceful_shutdown_signal();
         for (index, listener) in listeners.into_iter().enumerate() {
-            let (door, pages) = (self.clone(), pages.clone());
-            server = server.listen(format!("door-{index}"), listener, move || door.clone().service(pages.clone()))?;
+            let (door, pages, closing) = (self.clone(), pages.clone(), closing.clone());
+            server = server.listen(format!("door-{index}"), listener, move || {
+                door.clone().service(pages.clone(), closing.clone())
+            })?;
         }
         Ok(server.run())
     }
@@ -85,11 +88,12 @@ impl Door {
     fn service<P>(
         self,
         pages: P,
+        closing: GracefulShutdownSignal,
     ) -> impl actix_service::ServiceFactory<tokio::net::TcpStream, Config = (), Response = (), Error = (), InitError = ()>
     where
         P: Fn(&mut ServiceConfig) + Clone + 'static,
     {
-        let (door, tunnels) = (Data::new(self.clone()), self);
+        let (door, tunnels, idle) = (Data::new(self.clone()), self, closing.clone());
         let guarding = tunnels.clone();
         let is_own = move |ctx: &guard::GuardContext<'_>| {
             let client = ctx.head().peer_addr.map(|address| address.ip());
@@ -105,18 +109,29 @@ impl Door {
         let http = HttpService::build()
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
             .client_request_timeout(HEAD_TIMEOUT)
+            .graceful_shutdown_signal(move || {
+                let closing = idle.clone();
+                async move { closing.notified().await }
+            })
             .finish(map_config(app(), |()| AppConfig::default()))
             .map_err(|error| tracing::trace!(?error, "connection ended"));
         let accept = fn_service(move |stream: tokio::net::TcpStream| {
-            let door = tunnels.clone();
+            let (door, closing) = (tunnels.clone(), closing.clone());
             async move {
                 let wire = Wire::new(stream).map_err(drop)?;
-                if !wire.asks_for_tunnel().await {
+                let is_tunnel = tokio::select! {
+                    is_tunnel = wire.asks_for_tunnel() => is_tunnel,
+                    () = closing.notified() => return Err(()),
+                };
+                if !is_tunnel {
                     let peer = wire.peer();
                     return Ok((wire, Protocol::Http1, Some(peer)));
                 }
                 if door.admits(wire.peer().ip()) {
-                    tunnel::serve(wire, &door.flow).await;
+                    tokio::select! {
+                        () = tunnel::serve(wire, &door.flow) => {}
+                        () = closing.notified() => {}
+                    }
                 }
                 Err(())
             }

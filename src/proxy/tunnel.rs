@@ -19,6 +19,8 @@ use super::wire::Wire;
 const MAX_HEAD: usize = 8 * 1024;
 /// Time to read the head, and to reach the origin.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Time for one of several addresses.
+const ONE_ADDRESS: Duration = Duration::from_secs(3);
 /// The only port that is tunnelled to.
 const PORT: u16 = 443;
 
@@ -72,9 +74,10 @@ async fn open(client: &mut TcpStream, flow: &Flow, is_local: bool) -> Result<Tcp
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in tokio::net::lookup_host((host, PORT)).await? {
         reach.check(at.host(), address.ip()).map_err(|error| forbidden(error.to_string()))?;
-        match TcpStream::connect(address).await {
-            Ok(origin) => return Ok(origin),
-            Err(error) => last = error,
+        match timeout(ONE_ADDRESS, TcpStream::connect(address)).await {
+            Ok(Ok(origin)) => return Ok(origin),
+            Ok(Err(error)) => last = error,
+            Err(late) => last = late.into(),
         }
     }
     Err(last.into())

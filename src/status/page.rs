@@ -69,13 +69,14 @@ pub fn frame(title: &str, refresh: Option<u32>, body: &Markup) -> Markup {
 fn state(report: &Report) -> Markup {
     let nodes = report.dht.as_ref().map(|dht| dht.nodes);
     html! {
-        "Working since " (duration(report.uptime)) ", version " (report.version) ". "
+        "Working for " (duration(report.uptime)) ", version " (report.version) ". "
         @match nodes {
             None => "Nothing is shared: the network is off.",
             Some(0) => "No other node of the network is known yet; the mirror brings everything.",
+            Some(1) => "One node of the network is known.",
             Some(nodes) => { (nodes) " nodes of the network are known." },
         }
-        @if report.under_way > 0 { " " (report.under_way) " files are on their way." }
+        @if report.under_way > 0 { " On their way: " (report.under_way) "." }
     }
 }
 
@@ -162,8 +163,8 @@ fn who(report: &Report) -> Markup {
             p.soft {
                 (report.peers.len()) " met"
                 @if let Some(dht) = &report.dht {
-                    ", " (dht.nodes) " nodes of the DHT known"
-                    @if let Some(time) = dht.figures.lookup_p50_ms { ", half of the lookups take less than " (milliseconds(time)) }
+                    "; DHT nodes known: " (dht.nodes)
+                    @if let Some(time) = dht.figures.lookup_p50_ms { "; median lookup " (milliseconds(time)) }
                 }
                 "."
             }

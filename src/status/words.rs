@@ -17,7 +17,11 @@ pub fn size(bytes: u64) -> String {
 
 /// A short time, given in milliseconds.
 pub fn milliseconds(time: f64) -> String {
-    if time >= 10_000.0 { format!("{:.0} s", time / 1000.0) } else { format!("{time:.0} ms") }
+    match time {
+        time if time >= 10_000.0 => format!("{:.0} s", time / 1000.0),
+        time if time >= 10.0 => format!("{time:.0} ms"),
+        time => format!("{time:.1} ms"),
+    }
 }
 
 /// A long time, given in seconds.

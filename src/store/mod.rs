@@ -26,6 +26,7 @@ mod keep;
 mod learn;
 mod marks;
 mod objects;
+mod part;
 mod partial;
 mod rebuild;
 mod repositories;
@@ -48,6 +49,7 @@ pub use catalogue::SuiteInfo;
 pub use have::{Blob, Offer};
 pub use learn::Recorded;
 pub use marks::Mark;
+pub use part::Part;
 pub use partial::Partial;
 pub use why::{Holding, Index, Sought, Vouching};
 
@@ -91,12 +93,12 @@ pub enum StoreError {
     #[error("the store is full")]
     Full,
     /// The file system said no.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {cause}", path.display())]
     Io {
         /// What was being worked on.
         path: PathBuf,
         /// What it said.
-        source: io::Error,
+        cause: io::Error,
     },
     /// The catalogue said no.
     #[error("catalogue: {0}")]
@@ -108,7 +110,7 @@ impl StoreError {
     fn at(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         move |source| match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Io { path: path.as_ref().to_owned(), source },
+            _ => Self::Io { path: path.as_ref().to_owned(), cause: source },
         }
     }
 }

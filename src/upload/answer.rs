@@ -15,14 +15,9 @@ use actix_web::{
 };
 use futures_util::stream;
 
-use crate::store::{Blob, Offer};
+use crate::store::{Blob, Offer, Part};
 
-use super::{
-    Give, Meter, Peer,
-    ask::{Ask, Part},
-    budget::MISS,
-    seats::Seat,
-};
+use super::{Give, Meter, Peer, ask::Ask, budget::MISS, seats::Seat};
 
 /// Names a piece chain: the SHA-256 of its bytes, in hexadecimal.
 const CHAIN: &str = "x-huddle-chain";

@@ -183,11 +183,6 @@ impl Background {
         Self { child, output }
     }
 
-    /// Whether it has ended.
-    pub fn ended(&mut self) -> bool {
-        self.child.try_wait().expect("our child").is_some()
-    }
-
     /// Waits for its end.
     pub fn finish(mut self) -> Run {
         let status = eventually("apt ends", PATIENCE, || self.child.try_wait().expect("our child"));

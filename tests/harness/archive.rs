@@ -19,7 +19,7 @@ use super::{
     PIECE,
     deb::{self, Size},
     scratch, scratch_of_the_run,
-    suite::{Form, Signer, Suite},
+    suite::{Form, Signature, Signer, Suite},
 };
 
 /// Every byte of the packages follows from it.
@@ -171,6 +171,7 @@ impl Archive {
             date: FIRST_DATE,
             forms: vec![Form::Plain, Form::Gz, Form::Xz],
             by_hash: true,
+            signature: Signature::Inline,
             packages: self.packages.clone(),
         }
     }

@@ -148,6 +148,13 @@ impl Daemon {
         answer.text()
     }
 
+    /// Whether the API and the page show that something was refused whose location has these words.
+    pub fn shows_refusal(&self, words: &str) -> bool {
+        let (status, page) = (self.status(), self.page());
+        let shown = status.refused().into_iter().find(|location| location.contains(words));
+        shown.is_some_and(|location| page.contains(">Refused</h2>") && page.contains(location))
+    }
+
     /// Waits for its status to be so.
     #[track_caller]
     pub fn until(&self, what: &str, limit: Duration, so: impl Fn(&Status) -> bool) {
@@ -214,6 +221,15 @@ impl Status {
     /// Nodes of the DHT that it knows.
     pub fn nodes(&self) -> u64 {
         self.number("/dht/nodes")
+    }
+
+    /// What was refused as wrong, newest first.
+    pub fn refused(&self) -> Vec<&str> {
+        let all = self.0.pointer("/refusals").and_then(Value::as_array).expect("a list of refusals");
+        all.iter()
+            .filter(|refusal| refusal["is_bad"] == true)
+            .filter_map(|refusal| refusal["location"].as_str())
+            .collect()
     }
 
     /// The entry of `recent` for a file.

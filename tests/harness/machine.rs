@@ -30,6 +30,8 @@ pub struct Config {
     pub upload_limit: &'static str,
     /// `[privacy] public` names the mirror.
     pub public: bool,
+    /// `[store] quota`
+    pub quota: &'static str,
     /// `[proxy] listen`
     pub proxy: String,
     /// `[dht] bootstrap`
@@ -45,6 +47,7 @@ impl Default for Config {
             share: "all",
             upload_limit: "1GB/s",
             public: true,
+            quota: "10GB",
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
             origin_allowed: true,
@@ -149,7 +152,7 @@ impl Machine {
              [fetch]\nmirror = {:?}\n\
              [privacy]\npublic = {}\n\
              [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
-             [store]\npath = {:?}\nquota = \"10GB\"\nmin_free = \"1MB\"\n\
+             [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\n",
             config.proxy,
             origin_if(config.origin_allowed),
@@ -159,6 +162,7 @@ impl Machine {
             config.mirror,
             origin_if(config.public),
             self.store(),
+            config.quota,
             self.apt_dir(),
         )
         .expect("a string");

@@ -12,11 +12,13 @@ use apt_huddle::hash::ContentHash;
 use flate2::{Compression, write::GzEncoder};
 use sequoia_openpgp::{
     Cert,
+    armor::Kind,
     cert::CertBuilder,
+    crypto::KeyPair,
     policy::StandardPolicy,
     serialize::{
         SerializeInto,
-        stream::{self, Message},
+        stream::{self, Armorer, Message},
     },
 };
 use xz2::write::XzEncoder;
@@ -47,16 +49,39 @@ impl Signer {
 
     /// Signs a text in the clear (RFC 9580, section 7).
     pub fn clear_sign(&self, text: &str) -> Vec<u8> {
-        let policy = StandardPolicy::new();
-        let key = self.cert.keys().secret().with_policy(&policy, None).for_signing().next().expect("a signing subkey");
-        let pair = key.key().clone().into_keypair().expect("an unencrypted key");
         let mut signed = Vec::new();
-        let signer = stream::Signer::new(Message::new(&mut signed), pair).expect("a key that signs");
+        let signer = stream::Signer::new(Message::new(&mut signed), self.pair()).expect("a key that signs");
         let mut message = signer.cleartext().build().expect("a message");
         message.write_all(text.as_bytes()).expect("memory takes every write");
         message.finalize().expect("a signature");
         signed
     }
+
+    /// Signs a text by a signature of its own, in armor, as apt wants it.
+    pub fn detach_sign(&self, text: &str) -> Vec<u8> {
+        let mut signature = Vec::new();
+        let armorer = Armorer::new(Message::new(&mut signature)).kind(Kind::Signature).build().expect("a message");
+        let signer = stream::Signer::new(armorer, self.pair()).expect("a key that signs");
+        let mut message = signer.detached().build().expect("a message");
+        message.write_all(text.as_bytes()).expect("memory takes every write");
+        message.finalize().expect("a signature");
+        signature
+    }
+
+    fn pair(&self) -> KeyPair {
+        let policy = StandardPolicy::new();
+        let key = self.cert.keys().secret().with_policy(&policy, None).for_signing().next().expect("a signing subkey");
+        key.key().clone().into_keypair().expect("an unencrypted key")
+    }
+}
+
+/// Where the signature of a suite's Release lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signature {
+    /// In the text: `InRelease`, and nothing else.
+    Inline,
+    /// Beside it: `Release` and `Release.gpg`, and no `InRelease`.
+    Beside,
 }
 
 /// How a Packages file lies on the mirror.
@@ -104,6 +129,8 @@ pub struct Suite {
     pub forms: Vec<Form>,
     /// Whether indexes are also found by their hash.
     pub by_hash: bool,
+    /// How it is signed.
+    pub signature: Signature,
     /// What it holds.
     pub packages: Vec<Package>,
 }
@@ -137,9 +164,18 @@ impl Suite {
             date = http_date(published).replace("GMT", "UTC"),
             by_hash = if self.by_hash { "yes" } else { "no" },
         );
-        let path = release_file(debian, &self.name);
-        write(&path, &signer.clear_sign(&release));
-        File::options().append(true).open(path).and_then(|file| file.set_modified(published)).expect("our file");
+        let dated = |name: &str, bytes: &[u8]| {
+            let path = debian.join("dists").join(&self.name).join(name);
+            write(&path, bytes);
+            File::options().append(true).open(path).and_then(|file| file.set_modified(published)).expect("our file");
+        };
+        match self.signature {
+            Signature::Inline => dated("InRelease", &signer.clear_sign(&release)),
+            Signature::Beside => {
+                dated("Release", release.as_bytes());
+                dated("Release.gpg", &signer.detach_sign(&release));
+            }
+        }
     }
 
     fn packages_text(&self) -> String {
@@ -165,6 +201,13 @@ pub fn tamper_with_release(debian: &Path, suite: &str) {
     let at = text.find("SHA256:\n ").expect("a Release lists hashes") + "SHA256:\n ".len();
     let other = if text[at..].starts_with('0') { "1" } else { "0" };
     write(&path, [&text[..at], other, &text[at + 1..]].concat().as_bytes());
+}
+
+/// Puts a signature of the same key for another text beside a Release.
+pub fn tamper_with_signature(debian: &Path, suite: &str, signer: &Signer) {
+    let folder = debian.join("dists").join(suite);
+    let text = fs::read_to_string(folder.join("Release")).expect("a suite that is signed beside its Release");
+    write(&folder.join("Release.gpg"), &signer.detach_sign(&text.replace("Label: Huddle", "Label: Penguin")));
 }
 
 /// Promises another hash for a package in every form of Packages, under the old Release.

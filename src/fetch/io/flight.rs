@@ -56,7 +56,8 @@ pub(super) struct Flight<'a> {
     mark: Option<Mark>,
     tainted: Option<u64>,
     mismatched: bool,
-    trouble: Option<String>,
+    /// Why the mirror is of no use, if it is of none.
+    trouble: Option<Failure>,
     began: Instant,
     first_byte: Option<Duration>,
     deserted_since: Option<Instant>,
@@ -160,7 +161,8 @@ impl<'a> Flight<'a> {
             Wish::Exhausted { piece } => self.ledger.handle_exhausted(piece),
             Wish::GiveUp if self.mismatched => return Err(Failure::Mismatch),
             Wish::GiveUp => {
-                return Err(Failure::NoSource(self.trouble.take().unwrap_or_else(|| "nobody has it".to_owned())));
+                let nobody = || Failure::NoSource("nobody has it".to_owned());
+                return Err(self.trouble.take().unwrap_or_else(nobody));
             }
         }
         Ok(())
@@ -298,17 +300,20 @@ impl<'a> Flight<'a> {
                 self.plan.handle_mirror_bytes(bytes.len(), now);
                 self.take_streamed(&bytes)?;
             }
-            Came::End => self.lose_stream(false, "the mirror's answer was too short".to_owned(), now),
+            Came::End => {
+                let short = Failure::NoSource("the mirror's answer was too short".to_owned());
+                self.lose_stream(false, short, now);
+            }
             Came::Trouble(trouble) => {
                 let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);
-                self.lose_stream(fatal, trouble.to_string(), now);
+                self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
             }
         }
         Ok(())
     }
 
-    fn lose_stream(&mut self, fatal: bool, why: String, now: Instant) {
-        tracing::debug!(file = self.lead.vouched.path(), fatal, why, "the mirror broke off");
+    fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
+        tracing::debug!(file = self.lead.vouched.path(), fatal, %why, "the mirror broke off");
         // What came of the piece is on disk and hashed; the next stream goes on behind it.
         self.broken_off = self.stream.take().filter(|stream| stream.skip == 0).map(|stream| stream.stepper);
         self.trouble = Some(why);

@@ -19,6 +19,12 @@ pub enum Failure {
     /// The origin has not the promised file, or cannot be reached, and nobody else has it.
     #[error("no source: {0}")]
     NoSource(String),
+    /// The origin's file has another size than the promised one, and nobody else has that.
+    #[error("the mirror's file is not of the {size} bytes that the archive signed")]
+    WrongSize {
+        /// The promised size.
+        size: u64,
+    },
     /// Every source gave bytes that are not the promised ones.
     #[error("no source gave the bytes that the archive signed")]
     Mismatch,
@@ -43,6 +49,8 @@ pub struct Progress {
     pub outcome: Option<Result<(), Failure>>,
     /// The mirror's `Last-Modified`, as it was sent.
     pub last_modified: Option<String>,
+    /// Whether the store has it.
+    pub kept: bool,
 }
 
 /// A download that is under way; cheap to clone.
@@ -92,10 +100,11 @@ impl Growing {
         }
     }
 
-    /// Waits for the end.
-    pub async fn ended(&mut self) -> Result<(), Failure> {
-        let progress = self.progress.wait_for(|progress| progress.outcome.is_some()).await;
-        progress.map_or(Err(Failure::Deserted), |progress| progress.outcome.clone().unwrap_or(Err(Failure::Deserted)))
+    /// Waits until the store has it.
+    pub async fn kept(&mut self) -> Result<(), Failure> {
+        let settled = |progress: &Progress| progress.kept || matches!(progress.outcome, Some(Err(_)));
+        let progress = self.progress.wait_for(settled).await.map_err(|_| Failure::Deserted)?;
+        if progress.kept { Ok(()) } else { Err(Failure::Deserted) }
     }
 
     /// Reads bytes from `at` to before `end` at most, as soon as any are released. Empty at `end`.

@@ -55,8 +55,9 @@ async fn keep(lead: Lead, partial: Partial, verified: Verified, unmark: bool) {
         }
         kept
     });
-    if let Err(error) = kept.await.expect("commit does not panic on a proof of its own partial") {
-        tracing::warn!(file = lead.vouched.path(), %error, "not kept");
+    match kept.await.expect("commit does not panic on a proof of its own partial") {
+        Ok(_blob) => lead.progress.send_modify(|progress| progress.kept = true),
+        Err(error) => tracing::warn!(file = lead.vouched.path(), %error, "not kept"),
     }
 }
 

@@ -9,6 +9,8 @@ use crate::{
     mirror::{self, Mirror, Reply, Trouble, header},
 };
 
+use super::growing::Failure;
+
 /// One request to the mirror for a run of pieces.
 pub(super) struct Stream {
     source: Source,
@@ -68,20 +70,21 @@ impl Stream {
 
     /// Whether a reply is of the promised file: the bytes to drop before the run begins; or whether there is no use in
     /// trying again, and why.
-    pub fn judge(&self, reply: &Reply, expected: &Expected) -> Result<u64, (bool, String)> {
+    pub fn judge(&self, reply: &Reply, expected: &Expected) -> Result<u64, (bool, Failure)> {
         let size = expected.size;
         match reply.status.as_u16() {
-            200 if reply.length.is_some_and(|length| length != size) => {
-                Err((true, format!("the mirror's file is not of {size} bytes")))
-            }
+            200 if reply.length.is_some_and(|length| length != size) => Err((true, Failure::WrongSize { size })),
             200 => Ok(self.at),
             206 => {
                 let range = reply.text(header::CONTENT_RANGE).unwrap_or_default();
                 let right = format!("bytes {}-{}/{size}", self.at, self.until - 1);
-                if range == right { Ok(0) } else { Err((true, format!("the mirror gave {range:?} for {right:?}"))) }
+                let wrong = || Failure::NoSource(format!("the mirror gave {range:?} for {right:?}"));
+                if range == right { Ok(0) } else { Err((true, wrong())) }
             }
-            status @ (408 | 429 | 500..) => Err((false, format!("the mirror answered {status}"))),
-            status => Err((true, format!("the mirror answered {status}"))),
+            status => {
+                let is_passing = matches!(status, 408 | 429 | 500..);
+                Err((!is_passing, Failure::NoSource(format!("the mirror answered {status}"))))
+            }
         }
     }
 
