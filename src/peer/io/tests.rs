@@ -1,0 +1,95 @@
+use tokio::net::TcpListener;
+
+use super::*;
+use crate::hash::{ContentHash, Expected};
+
+fn file(size: u64) -> Expected {
+    Expected { hash: ContentHash::of(&size.to_be_bytes()), size }
+}
+
+/// Reads heads until that many were seen.
+async fn heads(stream: &mut TcpStream, count: usize) -> String {
+    let mut all = Vec::new();
+    while String::from_utf8_lossy(&all).matches("\r\n\r\n").count() < count {
+        assert!(stream.read_buf(&mut all).await.expect("a request") > 0);
+    }
+    String::from_utf8_lossy(&all).into_owned()
+}
+
+#[tokio::test]
+async fn asks_of_several_files_share_one_connection_and_one_round_trip() {
+    let listener = TcpListener::bind("127.9.1.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        let first = heads(&mut stream, 1).await;
+        let all = if first.matches("\r\n\r\n").count() < 3 { first + &heads(&mut stream, 2).await } else { first };
+        assert_eq!(all.matches("GET /~/").count(), 3);
+        stream
+            .write_all(
+                &[
+                    &b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\naHTTP/1.1 200 OK\r\nContent-Length: 20000\r\n\r\n"[..],
+                    &[b'b'; 20_000],
+                    b"HTTP/1.1 404 no\r\nContent-Length: 0\r\n\r\n",
+                ]
+                .concat(),
+            )
+            .await
+            .expect("sent");
+        stream
+    });
+    let pool = Pool::new(Some("127.9.1.2".parse().expect("an address")));
+    let ask = |size| pool.ask(peer, Ask::Piece { file: file(size), index: 0 });
+    let (a, b, c) = tokio::join!(ask(1), ask(20_000), ask(3));
+    assert!(matches!(a, Ok(Answer::Body { bytes, .. }) if &bytes[..] == b"a"));
+    assert!(matches!(b, Ok(Answer::Body { bytes, .. }) if bytes.len() == 20_000));
+    assert_eq!(c, Ok(Answer::Missing));
+    let stream = server.await.expect("the server's asserts hold");
+    assert_eq!(stream.peer_addr().expect("connected").ip().to_string(), "127.9.1.2");
+    assert!(pool.rate(peer).is_some() && pool.has_measured());
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_early_fails_its_asks_and_is_left_alone_for_a_while() {
+    let listener = TcpListener::bind("127.9.2.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        heads(&mut stream, 1).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.expect("sent");
+    });
+    let pool = Pool::new(None);
+    assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Lost));
+    assert_eq!(pool.ask(peer, Ask::Piece { file: file(9), index: 0 }).await, Err(Failure::Unwelcome));
+}
+
+#[tokio::test]
+async fn a_kept_connection_that_the_peer_closed_is_opened_anew() {
+    let listener = TcpListener::bind("127.9.4.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let server = tokio::spawn(async move {
+        for _connection in 0..2 {
+            let (mut stream, _) = listener.accept().await.expect("a peer");
+            heads(&mut stream, 1).await;
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na").await.expect("sent");
+            // The second ask arrives here, and is never read.
+            stream.readable().await.expect("one more ask, or the end");
+        }
+    });
+    let pool = Pool::new(None);
+    for _ask in 0..2 {
+        let answer = pool.ask(peer, Ask::Piece { file: file(1), index: 0 }).await;
+        assert!(matches!(answer, Ok(Answer::Body { .. })), "{answer:?}");
+    }
+    drop(pool);
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_convicted_peer_is_not_asked_again() {
+    let pool = Pool::new(None);
+    let peer = "127.9.3.1:9".parse().expect("an address");
+    pool.convict(peer, "a test");
+    assert_eq!(pool.ask(peer, Ask::Chain { file: file(9) }).await, Err(Failure::Unwelcome));
+    assert!(pool.snapshot().peers.iter().any(|(address, _, banned)| *address == peer && *banned));
+}
