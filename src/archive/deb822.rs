@@ -250,9 +250,24 @@ impl<'a> Paragraph<'a> {
         Ok(self.text(name)?.unwrap_or_default().split_whitespace())
     }
 
+    /// The lines of a field that say something, without spaces around them, each with its number counted from 1; none
+    /// when the field is not there. Numbers are right where comments are refused.
+    pub fn lines(&self, name: &str) -> Result<impl Iterator<Item = (u64, &'a str)> + use<'a>, BadText> {
+        let field = self.span(name.as_bytes());
+        let bytes = field.map_or(&[][..], |field| &self.text[field.colon + 1..field.end]);
+        let text = std::str::from_utf8(bytes).map_err(|_| self.fault(name, "not UTF-8"))?;
+        let numbers = field.map_or(0, |field| field.line)..;
+        Ok(numbers.zip(text.split('\n').map(str::trim_ascii)).filter(|(_, line)| !line.is_empty()))
+    }
+
     /// An error about a field of this paragraph.
     pub fn fault(&self, name: &str, reason: &'static str) -> BadText {
-        BadText::Paragraph { line: self.line_of(name), field: Some(name.to_owned()), reason }
+        self.fault_at(self.line_of(name), name, reason)
+    }
+
+    /// An error about one of the lines of a field.
+    pub fn fault_at(&self, line: u64, name: &str, reason: &'static str) -> BadText {
+        BadText::Paragraph { line, field: Some(name.to_owned()), reason }
     }
 }
 

@@ -4,16 +4,20 @@
 //!
 //! ```text
 //!  sources + keyrings -> Trust
-//!  Trust + InRelease --verify--> Release --members--> Vouched (an index) --its bytes, hashed--> entries: Vouched (a file)
+//!  Trust + InRelease --verify--> Release --members--> Vouched (an index) --its bytes, hashed--> entries --> Vouched (a file)
 //! ```
 
+mod by_hash;
+mod checksums;
 mod clearsign;
 mod compression;
 mod date;
 pub mod deb822;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
+mod index;
 mod keyring;
 mod location;
-mod packages;
 pub mod path;
 mod release;
 mod repository;
@@ -25,14 +29,18 @@ mod testing;
 mod trust;
 mod vouched;
 
+pub use by_hash::{Digest, Hex, by_hash};
 pub use compression::{Compression, decompress};
+pub use index::{Entries, Entry, IndexKind, MAX_UNPACKED, Package, entries, index_kind};
 pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, MAX_KEYRING, Pick, Signers};
 pub use location::{BadLocation, Location};
-pub use packages::{Entries, Entry, IndexKind, MAX_UNPACKED, index_kind};
 pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
-pub use repository::{Repository, by_hash, is_release};
+pub use repository::{Repository, is_release};
 pub use scope::{Scope, is_global};
 pub use signature::Signer;
 pub use sources::{BadSource, SignedBy, Signing, Source, SourceType, Sources};
 pub use trust::Trust;
 pub use vouched::{Privacy, Shareable, Vouched};
+
+#[cfg(test)]
+mod tests;

@@ -12,24 +12,25 @@
 //! ```
 //!
 //! **Security.** A [`Release`] is made only here, only from text that an allowed key signed, that names the suite it was
-//! found under, and that is neither expired nor from the future. Only the `SHA256` section is read.
+//! found under, and that is neither expired nor from the future. Only the `SHA256` section promises; `MD5Sum` and `SHA512`
+//! give further names to what it lists, and a Release without it is not learned from.
 
 use std::{
     collections::BTreeMap,
     time::{Duration, SystemTime},
 };
 
-use crate::hash::{ContentHash, Expected};
+use crate::hash::Expected;
 
 use super::{
-    Repository, Vouched, by_hash,
+    Compression, Digest, Hex, Repository, Vouched, by_hash,
     clearsign::{self, ClearSigned},
-    date,
-    deb822::{BadText, Comments, Paragraph, Paragraphs},
     keyring::Signers,
     path,
     signature::{self, NotSigned, Signer},
 };
+
+pub(super) mod read;
 
 /// Largest Release, in bytes. The largest known has 0.26 MB.
 pub const MAX_RELEASE: usize = 8 * 1024 * 1024;
@@ -64,7 +65,15 @@ pub struct Release {
     date: SystemTime,
     valid_until: Option<SystemTime>,
     has_by_hash: bool,
-    members: BTreeMap<String, Expected>,
+    members: BTreeMap<String, Member>,
+}
+
+/// A file that a Release lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Member {
+    expected: Expected,
+    md5: Option<Hex<16>>,
+    sha512: Option<Hex<64>>,
 }
 
 /// What the check of a Release came to.
@@ -162,68 +171,10 @@ pub fn verify_detached(text: &[u8], block: &[u8], place: Place, signers: &Signer
         Err(NotSigned::Strangers(keys)) => return Verdict::Unverifiable(NoKey::Strangers(keys)),
         Err(NotSigned::Bad(reason)) => return Verdict::Bad(BadRelease::Signature(reason)),
     };
-    match parse(text, place, signer) {
+    match read::read(text, place, signer) {
         Ok(release) => release.judged(now),
         Err(error) => Verdict::Bad(BadRelease::Content(error.to_string())),
     }
-}
-
-fn parse(text: &[u8], place: Place, signer: Signer) -> Result<Release, BadText> {
-    let mut paragraphs = Paragraphs::new(text, Comments::Refused);
-    let empty = || BadText::Paragraph { line: 1, field: None, reason: "an empty Release" };
-    let paragraph = paragraphs.next_paragraph()?.ok_or_else(empty)?;
-    let date = read_date(&paragraph, "Date")?.ok_or_else(|| paragraph.fault("Date", "missing"))?;
-    let owned = |name| Ok::<_, BadText>(paragraph.text(name)?.map(str::to_owned));
-    let release = Release {
-        signer,
-        origin: owned("Origin")?,
-        suite: owned("Suite")?,
-        codename: owned("Codename")?,
-        date,
-        valid_until: read_date(&paragraph, "Valid-Until")?,
-        has_by_hash: paragraph.text("Acquire-By-Hash")?.is_some_and(|text| text.eq_ignore_ascii_case("yes")),
-        members: read_members(&paragraph)?,
-        place,
-    };
-    match paragraphs.next_paragraph()? {
-        None => Ok(release),
-        Some(second) => Err(BadText::Paragraph { line: second.line(), field: None, reason: "a second paragraph" }),
-    }
-}
-
-fn read_date(paragraph: &Paragraph<'_>, name: &str) -> Result<Option<SystemTime>, BadText> {
-    let text = paragraph.text(name)?;
-    text.map(|text| date::parse(text).ok_or_else(|| paragraph.fault(name, "not a date"))).transpose()
-}
-
-/// Reads the `SHA256` section. A path that is not legal in an archive is left out: nothing can be asked for by it.
-fn read_members(paragraph: &Paragraph<'_>) -> Result<BTreeMap<String, Expected>, BadText> {
-    const SECTION: &str = "SHA256";
-    let mut members = BTreeMap::new();
-    for line in paragraph.required(SECTION)?.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(hash), Some(size), Some(path), None) = (words.next(), words.next(), words.next(), words.next())
-        else {
-            return Err(paragraph.fault(SECTION, "a line is not digest, size and path"));
-        };
-        let hash: ContentHash = hash.parse().map_err(|_| paragraph.fault(SECTION, "not a SHA-256"))?;
-        let size = parse_size(size).ok_or_else(|| paragraph.fault(SECTION, "not a size"))?;
-        let Ok(path) = path::normalise_file(path) else { continue };
-        let expected = Expected { hash, size };
-        if members.insert(path, expected).is_some_and(|other| other != expected) {
-            return Err(paragraph.fault(SECTION, "one path with two digests"));
-        }
-        if members.len() > MAX_MEMBERS {
-            return Err(paragraph.fault(SECTION, "more than 100000 files"));
-        }
-    }
-    Ok(members)
-}
-
-/// Reads a size in bytes, up to 2^60: what is added or multiplied later cannot overflow.
-pub(super) fn parse_size(digits: &str) -> Option<u64> {
-    let legal = (1..=19).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_digit());
-    digits.parse().ok().filter(|&size| legal && size <= 1 << 60)
 }
 
 impl Release {
@@ -311,15 +262,33 @@ impl Release {
 
     /// Every file that it lists, in the order of their paths.
     pub fn members(&self) -> impl ExactSizeIterator<Item = Vouched> {
-        self.members.iter().map(|(path, expected)| self.vouched(path::join(self.suite_dir(), path), *expected))
+        self.members.iter().map(|(path, member)| self.vouched(path::join(self.suite_dir(), path), member.expected))
+    }
+
+    /// The files that it lists under their by-hash paths of SHA-512 and MD5, where it has such sections and the archive
+    /// offers by-hash. A path that would stand for two different files is left out. Those of SHA-256 go without saying.
+    pub fn aliases(&self) -> impl Iterator<Item = Vouched> {
+        let mut aliases: BTreeMap<String, Option<Expected>> = BTreeMap::new();
+        for (path, member) in self.members.iter().filter(|_| self.has_by_hash) {
+            let digests = [member.sha512.map(Digest::Sha512), member.md5.map(Digest::Md5)];
+            for digest in digests.into_iter().flatten() {
+                let alias = digest.path_in(path::split(path).0);
+                let same = aliases.entry(alias).or_insert(Some(member.expected));
+                *same = same.filter(|expected| *expected == member.expected);
+            }
+        }
+        let known = aliases.into_iter().filter_map(|(path, expected)| Some((path, expected?)));
+        known.map(|(path, expected)| self.vouched(path::join(self.suite_dir(), &path), expected))
     }
 
     /// What a file must be, by its path below the repository: the plain one, or a by-hash one of a listed file.
     pub fn vouch(&self, path: &str) -> Option<Vouched> {
-        let expected = match self.member(path) {
-            Some(expected) => expected,
-            None => self.named_by_hash(path).next()?.1,
-        };
+        let member = self.members.get(self.below(path)?).map(|member| member.expected);
+        let expected = member.or_else(|| {
+            let mut named = self.named_by_hash(path).map(|(_, member)| member.expected);
+            let first = named.next()?;
+            named.all(|other| other == first).then_some(first)
+        })?;
         Some(self.vouched(path.to_owned(), expected))
     }
 
@@ -329,14 +298,11 @@ impl Release {
         self.named_by_hash(by_hash_path).map(|(path, _)| path::join(self.suite_dir(), path)).collect()
     }
 
-    /// The size in bytes that a compressed index unpacks to, when the plain file is listed beside it.
+    /// The size in bytes that an index unpacks to, by its plain or by-hash path, when the plain file is listed beside it.
     pub fn unpacked_size(&self, path: &str) -> Option<u64> {
         let below = self.below(path)?;
-        let plain = match path::split(below).1.rsplit_once('.') {
-            Some((_, "gz" | "xz" | "bz2" | "zst" | "lz4" | "lzma")) => below.rsplit_once('.')?.0,
-            _ => below,
-        };
-        self.members.get(plain).map(|expected| expected.size)
+        let (plain, _) = Compression::of(self.named_by_hash(path).next().map_or(below, |(path, _)| path));
+        self.members.get(plain).map(|member| member.expected.size)
     }
 
     fn vouched(&self, path: String, expected: Expected) -> Vouched {
@@ -351,15 +317,16 @@ impl Release {
         }
     }
 
-    fn member(&self, path: &str) -> Option<Expected> {
-        self.members.get(self.below(path)?).copied()
-    }
-
-    fn named_by_hash(&self, path: &str) -> impl Iterator<Item = (&str, Expected)> {
+    fn named_by_hash(&self, path: &str) -> impl Iterator<Item = (&str, Member)> {
         let asked = self.below(path).and_then(by_hash);
-        self.members.iter().filter_map(move |(path, expected)| {
-            let (folder, hash) = asked?;
-            (expected.hash == hash && path::split(path).0 == folder).then_some((path.as_str(), *expected))
+        self.members.iter().filter_map(move |(path, member)| {
+            let (folder, digest) = asked?;
+            let named = match digest {
+                Digest::Sha256(hash) => member.expected.hash == hash,
+                Digest::Sha512(hex) => member.sha512 == Some(hex),
+                Digest::Md5(hex) => member.md5 == Some(hex),
+            };
+            (named && path::split(path).0 == folder).then_some((path.as_str(), *member))
         })
     }
 }

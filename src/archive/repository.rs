@@ -7,8 +7,6 @@
 
 use std::{fmt, sync::Arc};
 
-use crate::hash::ContentHash;
-
 use super::{Location, path};
 
 /// A repository by its base address, `host[:port]/path` without scheme and trailing slash: the same over http and https.
@@ -62,19 +60,22 @@ impl fmt::Display for Repository {
     }
 }
 
-/// Whether a location may be a signed Release or a part of one.
+/// Whether a location may be a signed Release or a part of one. The `Release` that lies beside the indexes of a component,
+/// as in `dists/sid/main/binary-amd64`, is not signed: it is one of the files that the suite's own lists.
 pub fn is_release(location: &Location) -> bool {
-    location.query().is_none() && matches!(location.file_name(), "InRelease" | "Release" | "Release.gpg")
+    let signed = match location.file_name() {
+        "InRelease" | "Release.gpg" => true,
+        "Release" => !is_beside_indexes(path::split(location.path()).0),
+        _ => false,
+    };
+    signed && location.query().is_none()
 }
 
-/// Takes `<folder>/by-hash/SHA256/<hex>` apart into the folder, which may be empty, and the digest.
-///
-/// The digest is a claim of whoever asks, to be compared with the bytes; it proves nothing.
-pub fn by_hash(path: &str) -> Option<(&str, ContentHash)> {
-    let (folder, hex) = path::split(path);
-    let folder = folder.strip_suffix("by-hash/SHA256")?;
-    let folder = if folder.is_empty() { folder } else { folder.strip_suffix('/')? };
-    Some((folder, hex.parse().ok()?))
+/// Whether a folder is `dists/<suite>/<component>/<indexes>`.
+fn is_beside_indexes(folder: &str) -> bool {
+    let Some((_, below)) = folder.rsplit_once("/dists/") else { return false };
+    let (component, last) = path::split(below);
+    component.contains('/') && (last == "source" || last.starts_with("binary-"))
 }
 
 #[cfg(test)]
@@ -107,6 +108,22 @@ mod tests {
     }
 
     #[test]
+    fn the_release_of_a_component_is_not_that_of_a_suite() {
+        for (path, suite_s) in [
+            ("debian/dists/sid/main/binary-amd64/Release", false),
+            ("debian/dists/sid/main/debian-installer/binary-all/Release", false),
+            ("dists/buster/updates/main/source/Release", false),
+            ("debian/dists/source/Release", true),
+            ("debian/dists/sid/Release", true),
+            ("source/Release", true),
+            ("binary-amd64/Release", true),
+            ("debian/dists/sid/main/binary-amd64/InRelease", true),
+        ] {
+            assert_eq!(is_release(&at(&format!("http://m.example.org/{path}"))), suite_s, "{path}");
+        }
+    }
+
+    #[test]
     fn a_file_is_inside_only_at_a_segment_boundary() {
         let debian = Repository::at(&at("http://m.example.org/debian/"));
         assert_eq!(debian.path_of(&at("https://m.example.org/debian/pool/a.deb")).as_deref(), Some("pool/a.deb"));
@@ -125,16 +142,5 @@ mod tests {
         assert_eq!(root.path_of(&at("http://m.example.org/a")).as_deref(), Some("a"));
         assert_eq!(root.path_of(&at("http://m.example.org:81/a")), None);
         assert_eq!(root.path_of(&at("http://m.example.organ/a")), None);
-    }
-
-    #[test]
-    fn by_hash_paths_are_taken_apart() {
-        let hash = ContentHash::of(b"");
-        let path = format!("dists/sid/main/binary-amd64/by-hash/SHA256/{hash}");
-        assert_eq!(by_hash(&path), Some(("dists/sid/main/binary-amd64", hash)));
-        assert_eq!(by_hash(&format!("by-hash/SHA256/{hash}")), Some(("", hash)));
-        assert_eq!(by_hash(&format!("a/xby-hash/SHA256/{hash}")), None);
-        assert_eq!(by_hash(&format!("a/by-hash/SHA512/{hash}")), None);
-        assert_eq!(by_hash("a/by-hash/SHA256/00"), None);
     }
 }

@@ -19,7 +19,7 @@ use sequoia_openpgp::{
     types::{HashAlgorithm, ReasonForRevocation, SignatureType},
 };
 
-use super::{Keyring, Place, Repository};
+use super::{Compression, Keyring, Place, Repository};
 
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -138,5 +138,40 @@ pub fn place() -> Place {
         suite_dir: "dists/bookworm".to_owned(),
         shareable: true,
         check_valid_until: true,
+    }
+}
+
+/// Packs bytes.
+pub fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
+    use liblzma::stream::{LzmaOptions, Stream};
+    match compression {
+        Compression::None => bytes.to_vec(),
+        Compression::Gz => {
+            let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        }
+        Compression::Xz => {
+            let mut packer = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        }
+        Compression::Bz2 => {
+            let mut packer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        }
+        Compression::Zst => ruzstd::encoding::compress_to_vec(bytes, ruzstd::encoding::CompressionLevel::Fastest),
+        Compression::Lz4 => {
+            let mut packer = lz4_flex::frame::FrameEncoder::new(Vec::new());
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        }
+        Compression::Lzma => {
+            let stream = Stream::new_lzma_encoder(&LzmaOptions::new_preset(0).unwrap()).unwrap();
+            let mut packer = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            packer.write_all(bytes).unwrap();
+            packer.finish().unwrap()
+        }
     }
 }

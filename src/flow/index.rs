@@ -4,7 +4,7 @@
 use std::io::BufReader;
 
 use crate::{
-    archive::{Compression, Entries, IndexKind, MAX_UNPACKED, Repository, Vouched, by_hash, decompress, index_kind},
+    archive::{Compression, IndexKind, MAX_UNPACKED, Repository, Vouched, by_hash, decompress, entries, index_kind},
     store::{Blob, Store},
 };
 
@@ -107,11 +107,10 @@ fn read_index(store: &Store, index: &Index, blob: &Blob) -> Result<usize, String
         return Ok(0);
     }
     let file = blob.file.try_clone().map_err(|error| error.to_string())?;
-    let IndexKind::Packages = index.kind;
     let plain = decompress(index.compression, BufReader::with_capacity(256 * 1024, file), MAX_UNPACKED)
         .map_err(|error| error.to_string())?;
     let mut malformed = None;
-    let entries = Entries::new(&index.vouched, plain).filter_map(|entry| match entry {
+    let entries = entries(index.kind, &index.vouched, plain).filter_map(|entry| match entry {
         Ok(entry) => Some(entry.file),
         Err(error) => {
             malformed.get_or_insert(error.to_string());

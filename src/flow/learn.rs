@@ -204,7 +204,8 @@ impl Flow {
     async fn record_release(&self, location: &Location, release: Release) {
         let signer = format!("{} {}", release.signer().fingerprint, release.signer().origin);
         let recorded = self.in_store(move |store| {
-            store.record_release(release.repository(), release.suite_dir(), release.date(), &signer, release.members())
+            let members = release.members().chain(release.aliases());
+            store.record_release(release.repository(), release.suite_dir(), release.date(), &signer, members)
         });
         match recorded.await {
             Ok(Recorded::Older) => {

@@ -101,6 +101,19 @@ fn bytes_that_are_not_text_harm_only_their_own_field() {
     assert_eq!(paragraph.required("C").unwrap_err().to_string(), "line 1: field C: missing");
 }
 
+#[test]
+fn the_lines_of_a_folded_field_are_numbered() {
+    let text = b"\nA: 1\nB: 2\n 3 \n\t4 4\r\nC:\n 5\nD: \xff\n";
+    let mut paragraphs = Paragraphs::new(&text[..], Comments::Refused);
+    let paragraph = paragraphs.next_paragraph().unwrap().unwrap();
+    let lines = |name| paragraph.lines(name).unwrap().collect::<Vec<_>>();
+    assert_eq!(lines("B"), [(3, "2"), (4, "3"), (5, "4 4")]);
+    assert_eq!(lines("C"), [(7, "5")]);
+    assert_eq!(lines("E"), []);
+    assert_eq!(paragraph.lines("D").err().unwrap().to_string(), "line 8: field D: not UTF-8");
+    assert_eq!(paragraph.fault_at(4, "B", "odd").to_string(), "line 4: field B: odd");
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read_back(

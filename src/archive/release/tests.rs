@@ -5,6 +5,8 @@ use crate::archive::{
     testing::{DAY, Key, armored, clear_signed, clear_signed_at, now, place},
 };
 
+use crate::{archive::date, hash::ContentHash};
+
 use super::*;
 
 fn hash(text: &str) -> ContentHash {
@@ -79,6 +81,54 @@ fn by_hash_paths_stand_for_the_members_of_their_folder() {
     assert_eq!(release.plain_paths(&by_hash("main", "")), ["dists/bookworm/main/a", "dists/bookworm/main/b"]);
     assert_eq!(release.vouch(&by_hash("main", "xz")), None);
     assert_eq!(release.vouch(&by_hash("main/binary-amd64", "other")), None);
+}
+
+#[test]
+fn digests_that_prove_nothing_are_further_names_of_members() {
+    let (md5, sha512) = ("0f".repeat(16), "5a".repeat(64));
+    let section = |name: &str, digest: &str| {
+        format!(
+            "{name}:\n {digest} 20 main/binary-amd64/Packages.xz\n {digest} 21 main/binary-amd64/Packages\n \
+             {digest} 20 main/elsewhere\n nonsense\n"
+        )
+    };
+    let text = text().replace("MD5Sum:\n", &section("MD5Sum", &md5)) + &section("SHA512", &sha512);
+    let release = signed(&text).verified().unwrap();
+    let folder = "dists/bookworm/main/binary-amd64";
+    let want = [format!("{folder}/by-hash/MD5Sum/{md5}"), format!("{folder}/by-hash/SHA512/{sha512}")];
+    let aliases: Vec<_> = release.aliases().collect();
+    assert_eq!(aliases.iter().map(Vouched::path).collect::<Vec<_>>(), want);
+    for (alias, path) in aliases.iter().zip(&want) {
+        assert_eq!(*alias.expected(), Expected { hash: hash("xz"), size: 20 });
+        assert_eq!(release.vouch(path).as_ref(), Some(alias));
+        assert_eq!(release.plain_paths(path), [format!("{folder}/Packages.xz")]);
+        assert_eq!(release.unpacked_size(path), Some(100));
+    }
+    assert_eq!(release.members().len(), 4);
+    let without = signed(&text.replace("Acquire-By-Hash: yes", "Acquire-By-Hash: no")).verified().unwrap();
+    assert_eq!(without.aliases().count(), 0);
+}
+
+#[test]
+fn a_digest_that_stands_for_two_files_names_neither() {
+    let md5 = "0f".repeat(16);
+    let lines = |one: &str, other: &str| format!("MD5Sum:\n {md5} 100 {one}\n {md5} 20 {other}\n");
+    let folder = "main/binary-amd64";
+    let both = lines(&format!("{folder}/Packages"), &format!("{folder}/Packages.xz"));
+    let release = signed(&text().replace("MD5Sum:\n", &both)).verified().unwrap();
+    assert_eq!(release.aliases().count(), 0);
+    assert_eq!(release.vouch(&format!("dists/bookworm/{folder}/by-hash/MD5Sum/{md5}")), None);
+}
+
+#[test]
+fn a_release_of_weaker_digests_or_none_is_not_learned_from() {
+    let text = text();
+    let sha256 = &text[text.find("SHA256:").unwrap()..];
+    for section in ["MD5Sum", "SHA1", "SHA512", "Description"] {
+        let weak = text.replace(sha256, "").replace("MD5Sum", section);
+        let verdict = signed(&weak);
+        assert_eq!(verdict, Verdict::Bad(BadRelease::Content("line 1: field SHA256: missing".to_owned())), "{weak}");
+    }
 }
 
 #[test]
@@ -302,10 +352,10 @@ fn what_is_signed_must_be_a_release() {
         (text.replace("Date: F", "Data: F"), line(1, "field Date: missing")),
         (text.replace("Fri, 10 Jul", "Someday"), line(4, "field Date: not a date")),
         (text.replace("Suite", "codename"), line(3, "field Codename: given twice")),
-        (text.replace(" 100 ", " -1 "), line(9, "field SHA256: not a size")),
-        (text.replace(" 100 ", " "), line(9, "field SHA256: a line is not digest, size and path")),
-        (text.replace(&hash("xz").to_string(), "00"), line(9, "field SHA256: not a SHA-256")),
-        (text.replace("main/b\n", "main/binary-amd64/Packages\n"), line(9, "field SHA256: one path with two digests")),
+        (text.replace(" 100 ", " -1 "), line(10, "field SHA256: not a size")),
+        (text.replace(" 100 ", " "), line(10, "field SHA256: a line is not digest, size and path")),
+        (text.replace(&hash("xz").to_string(), "00"), line(11, "field SHA256: not a SHA-256")),
+        (text.replace("main/b\n", "main/binary-amd64/Packages\n"), line(13, "field SHA256: one path with two digests")),
         (format!("{text}\nA: 1\n"), line(16, "a second paragraph")),
         ("\n".to_owned(), line(1, "an empty Release")),
     ] {

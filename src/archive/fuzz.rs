@@ -1,0 +1,192 @@
+//! Entry points for fuzzing: each takes any bytes and breaks off when a reader breaks what it promises.
+
+use std::{io::Read, sync::Arc, time::SystemTime};
+
+use crate::hash::{ContentHash, Expected};
+
+use super::{
+    Compression, Fingerprint, IndexKind, Place, Repository, Signer, Sources, Vouched,
+    clearsign::{self, is_plain},
+    deb822::{BadText, Comments, Paragraphs},
+    decompress, entries, path, release,
+    signature::MAX_BLOCK,
+};
+
+/// Paragraphs of fields.
+pub fn deb822(bytes: &[u8]) {
+    for comments in [Comments::Skipped, Comments::Refused] {
+        let mut paragraphs = Paragraphs::new(bytes, comments);
+        let mut last = 0;
+        loop {
+            let line = match paragraphs.next_paragraph() {
+                Ok(None) => break,
+                Ok(Some(paragraph)) => {
+                    for name in ["Package", "a", "SHA256"] {
+                        let first = paragraph.line_of(name);
+                        let numbers = paragraph.lines(name).into_iter().flatten().map(|(number, _)| number);
+                        assert!(numbers.is_sorted() && first >= paragraph.line());
+                    }
+                    paragraph.line()
+                }
+                Err(BadText::Paragraph { line, .. } | BadText::TooLong { line, .. } | BadText::Read { line, .. }) => {
+                    line
+                }
+            };
+            assert!(last < line, "paragraphs come in their order");
+            last = line;
+        }
+        assert!(paragraphs.next_paragraph().is_ok_and(|next| next.is_none()), "nothing comes behind the end");
+        assert!(last <= bytes.len() as u64);
+    }
+}
+
+/// The framing of an InRelease.
+pub fn clear_signed(bytes: &[u8]) {
+    if let Ok(message) = clearsign::split(bytes) {
+        assert!(message.text.len() + message.signatures.len() <= bytes.len());
+        assert!(is_plain(&message.text) && is_plain(&message.signatures));
+        assert!(message.signatures.len() <= MAX_BLOCK + 64, "one short line more at most");
+    }
+}
+
+/// The text of a Release.
+pub fn release(bytes: &[u8]) {
+    let fingerprint: Fingerprint = "00".repeat(20).parse().expect("as many digits as a fingerprint has");
+    let place = Place {
+        repository: Repository::restore("m.example.org"),
+        suite_dir: "dists/sid".to_owned(),
+        shareable: true,
+        check_valid_until: true,
+    };
+    let signer = Signer { fingerprint: fingerprint.clone(), key: fingerprint, origin: Arc::from("") };
+    let Ok(release) = release::read::read(bytes, place, signer) else { return };
+    assert!(release.date() >= SystemTime::UNIX_EPOCH);
+    assert!(release.aliases().count() <= 2 * release.members().len());
+    for file in release.members().chain(release.aliases()).take(100) {
+        assert!(is_inside(&file));
+        assert_eq!(release.vouch(file.path()).as_ref().map(Vouched::expected), Some(file.expected()));
+        release.unpacked_size(file.path());
+    }
+}
+
+/// Packages.
+pub fn packages(bytes: &[u8]) {
+    index(IndexKind::Packages, bytes);
+}
+
+/// Sources.
+pub fn source_packages(bytes: &[u8]) {
+    index(IndexKind::Sources, bytes);
+}
+
+/// The Index of patches.
+pub fn patches(bytes: &[u8]) {
+    index(IndexKind::Patches, bytes);
+}
+
+/// A file of apt's sources, in both styles.
+pub fn sources(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for name in ["a.list", "a.sources"] {
+        let (sources, bad) = Sources::parse([(name, text)], &["127.0.0.1:9977".to_owned()]);
+        assert!(sources.iter().count() + bad.len() <= text.len());
+        assert!(bad.iter().all(|bad| bad.line > 0 && bad.line <= text.len() as u64));
+    }
+}
+
+/// Packed bytes behind one that says how they are packed.
+pub fn packed(bytes: &[u8]) {
+    const LIMIT: u64 = 1 << 20;
+    let Some((kind, bytes)) = bytes.split_first() else { return };
+    let compression = Compression::ALL[usize::from(*kind) % Compression::ALL.len()];
+    let mut unpacked = Vec::new();
+    if let Ok(mut plain) = decompress(compression, bytes, LIMIT) {
+        // What came before an error counts as well.
+        let _ended = plain.read_to_end(&mut unpacked);
+    }
+    assert!(unpacked.len() as u64 <= LIMIT);
+}
+
+fn index(kind: IndexKind, bytes: &[u8]) {
+    let expected = Expected { hash: ContentHash::of(b""), size: 0 };
+    let repository = Repository::restore("m.example.org");
+    let index = Vouched::new(expected, repository.clone(), "main/Packages.diff/Index".to_owned(), true);
+    let mut count = 0;
+    for entry in entries(kind, &index, bytes).flatten() {
+        assert!(is_inside(&entry.file) && *entry.file.repository() == repository);
+        count += 1;
+    }
+    assert!(count * 64 <= bytes.len(), "each has a digest");
+}
+
+fn is_inside(file: &Vouched) -> bool {
+    path::normalise_file(file.path()).is_ok_and(|path| path == file.path())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A reader, and text that it likes.
+    const TARGETS: [(fn(&[u8]), &[u8]); 9] = [
+        (deb822, include_bytes!("../../tests/fuzz/seeds/deb822/folded")),
+        (clear_signed, include_bytes!("../../tests/fuzz/seeds/clear_signed/short")),
+        (release, include_bytes!("../../tests/fuzz/seeds/release/short")),
+        (packages, include_bytes!("../../tests/fuzz/seeds/packages/two")),
+        (source_packages, include_bytes!("../../tests/fuzz/seeds/source_packages/two")),
+        (patches, include_bytes!("../../tests/fuzz/seeds/patches/two")),
+        (sources, include_bytes!("../../tests/fuzz/seeds/sources/one-line")),
+        (sources, include_bytes!("../../tests/fuzz/seeds/sources/stanza")),
+        (packed, include_bytes!("../../tests/fuzz/seeds/packed/lz4")),
+    ];
+
+    #[test]
+    fn the_seeds_are_taken() {
+        for (target, seed) in TARGETS {
+            target(seed);
+        }
+        let index = Vouched::restore(
+            Expected { hash: ContentHash::of(b""), size: 0 },
+            Repository::restore("m.example.org"),
+            "Packages.diff/Index".to_owned(),
+            true,
+        );
+        for (kind, at) in [(IndexKind::Packages, 3), (IndexKind::Sources, 4), (IndexKind::Patches, 5)] {
+            assert_eq!(entries(kind, &index, TARGETS[at].1).map(Result::unwrap).count(), 2, "{kind:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(
+            prop_oneof![any::<u8>(), Just(b'\n'), Just(b' '), Just(b':'), Just(b'-'), b'a'..b'd'], 0..300,
+        )) {
+            TARGETS.iter().for_each(|(target, _)| target(&bytes));
+        }
+
+        #[test]
+        fn a_seed_with_any_changes_is_read_or_refused(
+            which in 0..TARGETS.len(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>(), 1..40usize), 1..6),
+        ) {
+            let (target, seed) = TARGETS[which];
+            let mut bytes = seed.to_vec();
+            for (at, kind, byte, length) in changes {
+                let at = at.index(bytes.len());
+                let end = (at + length).min(bytes.len());
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, b"\n \t\r:-/.\0\\#["[usize::from(byte) % 12]),
+                    2 => drop(bytes.drain(at..end)),
+                    _ => bytes.extend_from_within(at..end),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            target(&bytes);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Packages.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::archive::fuzz::packages(bytes));

@@ -1,0 +1,5 @@
+//! Packed bytes.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::archive::fuzz::packed(bytes));

@@ -1,0 +1,5 @@
+//! The Index of patches.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::archive::fuzz::patches(bytes));

@@ -1,0 +1,5 @@
+//! Sources.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::archive::fuzz::source_packages(bytes));

@@ -1,0 +1,5 @@
+//! A file of apt's sources.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::archive::fuzz::sources(bytes));
