@@ -1,29 +1,26 @@
 //! Indexes: brought like every promised file, and read into the catalogue.
 #![expect(clippy::disallowed_methods, reason = "learning runs beside the requests")]
 
-use std::io::BufReader;
-
 use crate::{
-    archive::{Compression, IndexKind, MAX_UNPACKED, Repository, Vouched, by_hash, decompress, entries, index_kind},
-    store::{Blob, Store},
+    archive::{Compression, Repository, Vouched, by_hash, index_kind},
+    store::Blob,
 };
 
-use super::{Flow, Growing};
+use super::{Flow, Growing, read::read};
 
 /// An index, by its plain path.
 #[derive(Debug, Clone)]
 pub(super) struct Index {
     /// The promise under the plain path.
     vouched: Vouched,
-    kind: IndexKind,
     compression: Compression,
 }
 
 impl Index {
     /// The index that a promised file is, if it is one.
     pub(super) fn of(vouched: &Vouched) -> Option<Self> {
-        let (kind, compression) = index_kind(vouched.path())?;
-        Some(Self { vouched: vouched.clone(), kind, compression })
+        let (_, compression) = index_kind(vouched.path())?;
+        Some(Self { vouched: vouched.clone(), compression })
     }
 }
 
@@ -76,11 +73,10 @@ impl Flow {
     }
 
     fn learn_index(&self, index: &Index, blob: &Blob) {
-        let store = &self.shared.stations.store;
-        match read_index(store, index, blob) {
+        match read(&self.shared.stations.store, &index.vouched, index.compression, &blob.file) {
             Ok(0) => {}
             Ok(files) => tracing::info!(path = index.vouched.path(), files, "learned"),
-            Err(reason) => tracing::warn!(path = index.vouched.path(), reason, "not learned"),
+            Err(error) => tracing::warn!(path = index.vouched.path(), %error, "not learned"),
         }
     }
 }
@@ -99,27 +95,4 @@ impl Drop for Underway {
             }
         });
     }
-}
-
-/// Reads a proven index from the store into the catalogue. The number of files, or what was wrong.
-fn read_index(store: &Store, index: &Index, blob: &Blob) -> Result<usize, String> {
-    if store.learned(&index.vouched).map_err(|error| error.to_string())? {
-        return Ok(0);
-    }
-    let file = blob.file.try_clone().map_err(|error| error.to_string())?;
-    let plain = decompress(index.compression, BufReader::with_capacity(256 * 1024, file), MAX_UNPACKED)
-        .map_err(|error| error.to_string())?;
-    let mut malformed = None;
-    let entries = entries(index.kind, &index.vouched, plain).filter_map(|entry| match entry {
-        Ok(entry) => Some(entry.file),
-        Err(error) => {
-            malformed.get_or_insert(error.to_string());
-            None
-        }
-    });
-    let files = store.record_index(&index.vouched, entries).map_err(|error| error.to_string())?;
-    if let Some(error) = malformed {
-        tracing::warn!(path = index.vouched.path(), error, "entries left out");
-    }
-    Ok(files)
 }

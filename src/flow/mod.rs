@@ -6,6 +6,7 @@
 pub mod apt;
 mod index;
 pub mod learn;
+pub mod read;
 
 use std::{
     sync::{

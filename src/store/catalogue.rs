@@ -2,17 +2,20 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
     archive::{Repository, Vouched},
-    hash::{ContentHash, Expected},
+    hash::ContentHash,
 };
 
-use super::{Store, StoreError};
+use super::{
+    Store, StoreError, learn,
+    promises::{self, Found},
+};
 
 /// Answers to "who vouches for this hash" at most; further ones say nothing new.
-const VOUCHERS_MAX: i64 = 64;
+const VOUCHERS_MAX: usize = 64;
 
 /// A suite that was learned, for the status page.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,50 +39,36 @@ impl Store {
     /// that the path lies in is asked first.
     pub fn promise(&self, key: &str) -> Result<Option<Vouched>, StoreError> {
         for (known, path) in self.0.repositories.split(key) {
-            let found = self
-                .0
-                .database
-                .reader()
-                .prepare_cached(
-                    "SELECT p.hash, p.size FROM promise p JOIN listing l ON l.id = p.listing
-                     WHERE p.repository = ?1 AND p.path = ?2 ORDER BY p.current DESC, l.learned DESC, l.id LIMIT 1",
-                )?
-                .query_row(params![known.id, path], expected)
-                .optional()?;
-            if let Some(expected) = found {
-                return Ok(Some(known.vouch(expected, path.to_owned())));
+            let reader = self.0.database.reader();
+            let mut found = promises::at_path(&reader, known.id, path)?;
+            if found.iter().any(|found| found.current) {
+                found.retain(|found| found.current);
+            }
+            let disagree = found.windows(2).any(|two| two[0].expected != two[1].expected);
+            let best = if disagree { latest(&reader, &found)? } else { found.first() };
+            if let Some(best) = best {
+                return Ok(Some(known.vouch(best.expected, path.to_owned())));
             }
         }
         Ok(None)
     }
 
-    /// Who vouches for a file now; superseded versions have nobody.
+    /// Who vouches for a file now, in the order of their paths; superseded versions have nobody.
     pub fn by_hash(&self, hash: ContentHash) -> Result<Vec<Vouched>, StoreError> {
-        let reader = self.0.database.reader();
-        let mut statement = reader.prepare_cached(
-            "SELECT hash, size, repository, path FROM promise WHERE hash = ?1 AND current = 1 LIMIT ?2",
-        )?;
-        let mut rows = statement.query(params![hash.as_bytes(), VOUCHERS_MAX])?;
-        let mut vouchers = Vec::new();
-        while let Some(row) = rows.next()? {
-            if let Some(known) = self.0.repositories.by_id(row.get(2)?) {
-                vouchers.push(known.vouch(expected(row)?, row.get(3)?));
-            }
-        }
-        Ok(vouchers)
+        let mut found = promises::of_hash(&self.0.database.reader(), hash)?;
+        found.sort_by(|(a, one), (b, other)| (a, &one.path).cmp(&(b, &other.path)));
+        found.dedup_by(|(a, one), (b, other)| (a, &one.path) == (b, &other.path));
+        found.truncate(VOUCHERS_MAX);
+        let vouch = |(id, found): (_, Found)| Some(self.0.repositories.by_id(id)?.vouch(found.expected, found.path));
+        Ok(found.into_iter().filter_map(vouch).collect())
     }
 
-    /// Whether the entries of this very index are known already.
+    /// Whether the entries of an index are known already, be it from another compression of it.
     pub fn learned(&self, index: &Vouched) -> Result<bool, StoreError> {
         let Some(known) = self.0.repositories.named(index.repository()) else { return Ok(false) };
-        let hash = index.expected().hash;
-        let found = self
-            .0
-            .database
-            .reader()
-            .prepare_cached("SELECT 1 FROM listing WHERE repository = ?1 AND hash = ?2")?
-            .exists(params![known.id, hash.as_bytes()])?;
-        Ok(found)
+        let reader = self.0.database.reader();
+        let member = learn::member(&reader, known.id, index)?;
+        Ok(member.is_some_and(|member| member.learned))
     }
 
     /// The suites that are known, in the order of their names.
@@ -104,9 +93,17 @@ impl Store {
     }
 }
 
-/// Reads hash and size from the first two columns.
-pub(super) fn expected(row: &Row<'_>) -> rusqlite::Result<Expected> {
-    Ok(Expected { hash: ContentHash::new(row.get(0)?), size: row.get::<_, i64>(1)?.cast_unsigned() })
+/// Of promises that disagree, the one of the listing that was learned last.
+fn latest<'a>(connection: &Connection, found: &'a [Found]) -> Result<Option<&'a Found>, StoreError> {
+    let mut learned = connection.prepare_cached("SELECT learned FROM listing WHERE id = ?1")?;
+    let mut latest: Option<(i64, &Found)> = None;
+    for found in found {
+        let at = learned.query_row([found.listing], |row| row.get(0)).optional()?.unwrap_or(i64::MIN);
+        if latest.is_none_or(|(before, _)| before < at) {
+            latest = Some((at, found));
+        }
+    }
+    Ok(latest.map(|(_, found)| found))
 }
 
 /// A time that was written down as seconds since 1970.

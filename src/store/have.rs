@@ -16,7 +16,7 @@ use crate::{
     hash::{ContentHash, Expected, PieceChain},
 };
 
-use super::{Change, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
+use super::{Change, Store, StoreError, keep, locked, promises, rebuild, shelf::Shelf};
 
 /// Objects looked at in one question for all that is offered; other readers get their turn between two.
 const PAGE: i64 = 256;
@@ -76,9 +76,9 @@ impl Store {
 
     /// Opens a file for strangers; everything that they may not have is `None`, whatever the reason.
     pub fn offer(&self, hash: ContentHash) -> Result<Option<Offer>, StoreError> {
-        let held = self.held(hash)?.filter(|held| held.chain.is_some());
+        let Some(held) = self.held(hash)?.filter(|held| held.chain.is_some()) else { return Ok(None) };
         let shareable = self.by_hash(hash)?.iter().find_map(|vouched| vouched.shareable());
-        let (Some(held), Some(file)) = (held, shareable) else { return Ok(None) };
+        let Some(file) = shareable else { return Ok(None) };
         let blob = self.open_held(hash, held)?.filter(|blob| blob.expected == *file.expected());
         Ok(blob.map(|blob| Offer { file, blob }))
     }
@@ -88,26 +88,23 @@ impl Store {
         let mut offered = Vec::new();
         let mut after = Vec::new();
         loop {
-            let mut last: Option<[u8; 32]> = None;
             let reader = self.0.database.reader();
             let mut statement = reader.prepare_cached(
-                "SELECT o.hash, p.repository FROM
-                     (SELECT hash, size FROM object WHERE hash > ?1 AND chain IS NOT NULL ORDER BY hash LIMIT ?2) o
-                 LEFT JOIN promise p ON p.hash = o.hash AND p.size = o.size AND p.current = 1
-                 ORDER BY o.hash",
+                "SELECT hash, size FROM object WHERE hash > ?1 AND chain IS NOT NULL ORDER BY hash LIMIT ?2",
             )?;
             let mut rows = statement.query(params![after, PAGE])?;
+            let mut last = None;
             while let Some(row) = rows.next()? {
-                let hash = row.get(0)?;
-                last = Some(hash);
-                let hash = ContentHash::new(hash);
-                let known = row.get::<_, Option<i64>>(1)?.and_then(|id| self.0.repositories.by_id(id));
-                if known.is_some_and(|known| known.shareable) && offered.last() != Some(&hash) {
+                let (hash, size) = (ContentHash::new(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
+                let is_public = |id| self.0.repositories.by_id(id).is_some_and(|known| known.shareable);
+                let promised = promises::of_hash(&reader, hash)?;
+                if promised.iter().any(|(id, found)| found.expected.size == size && is_public(*id)) {
                     offered.push(hash);
                 }
+                last = Some(hash);
             }
             match last {
-                Some(last) => after = last.to_vec(),
+                Some(last) => after = last.as_bytes().to_vec(),
                 None => break,
             }
         }

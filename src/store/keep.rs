@@ -12,7 +12,7 @@ use crate::{
 use super::{
     Blob, Change, Inner, Partial, Store, StoreError,
     evict::{self, Candidate},
-    locked, objects,
+    locked, objects, promises,
     shelf::Shelf,
     unix_now,
 };
@@ -141,22 +141,20 @@ impl Store {
         let mut after = 0_i64;
         loop {
             let reader = self.0.database.reader();
-            let mut statement = reader.prepare_cached(
-                "SELECT o.hash, o.size, o.used,
-                        EXISTS (SELECT 1 FROM promise p WHERE p.hash = o.hash AND p.current = 1), o.id
-                 FROM object o WHERE o.id > ?1 ORDER BY o.id LIMIT ?2",
-            )?;
+            let mut statement =
+                reader.prepare_cached("SELECT hash, size, used, id FROM object WHERE id > ?1 ORDER BY id LIMIT ?2")?;
             let mut rows = statement.query([after, PAGE])?;
             let before = after;
             while let Some(row) = rows.next()? {
+                let hash = ContentHash::new(row.get(0)?);
                 candidates.push(Candidate {
-                    hash: ContentHash::new(row.get(0)?),
+                    hash,
                     size: row.get::<_, i64>(1)?.cast_unsigned(),
                     used: row.get::<_, i64>(2)?.cast_unsigned(),
-                    current: row.get(3)?,
+                    current: promises::is_current(&reader, hash)?,
                     busy: false,
                 });
-                after = row.get(4)?;
+                after = row.get(3)?;
             }
             if after == before {
                 break;

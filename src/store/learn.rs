@@ -1,7 +1,8 @@
 //! Learning: a Release, or an index that one lists, becomes promises.
 //!
-//! A listing's rows are brought up to date in one transaction in which rows that stay as they were are only looked up.
-//! What the listing no longer names is found by one pass over its repository:
+//! What a listing names is gathered first, while requests are answered and files are stored as ever. Then its promises
+//! are brought up to date in one transaction: whoever asks meanwhile sees the listing as it was, and then as it is.
+//! What becomes of a path that the listing does not name any more:
 //!
 //! ```text
 //!                            named before, not now                       named two versions ago
@@ -10,26 +11,24 @@
 //!  entry of an index         right, not current: superseded              no promise any more
 //! ```
 
-use std::{
-    collections::HashSet,
-    hash::{BuildHasher, RandomState},
-    time::SystemTime,
-};
+use std::{collections::HashSet, time::SystemTime};
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use crate::{
-    archive::{Repository, Vouched},
-    hash::{ContentHash, Expected},
+    archive::{Repository, Vouched, by_hash},
+    hash::ContentHash,
 };
 
-use super::{Change, Store, StoreError, repositories::REPOSITORIES_MAX, seconds, unix_now};
+use super::{
+    Change, Store, StoreError,
+    promises::{self, Named, Update},
+    repositories::REPOSITORIES_MAX,
+    seconds, unix_now,
+};
 
 /// Members of one Release that are learned; Debian's have some 3,000.
 const MEMBERS_MAX: usize = 100_000;
-
-/// Entries of one index that are learned; Debian's largest has some 65,000.
-const ENTRIES_MAX: usize = 1_000_000;
 
 /// What a Release was to the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,8 +45,8 @@ impl Store {
     /// Learns the members of a verified Release.
     ///
     /// `suite_dir` is the directory that it lies in, below the repository and without slashes at its ends (`""` for a flat
-    /// repository's root); `date` is its `Date` field. Each member is promised under its own path and under
-    /// `by-hash/SHA256/` beside it. The repository is shareable as its members are; a Release seen once more as private
+    /// repository's root); `date` is its `Date` field. Each member is promised under its own path and, unless that is a by-hash
+    /// one already, under `by-hash/SHA256/` beside it. The repository is shareable as its members are; a Release seen once more as private
     /// makes it private until the next one.
     pub fn record_release(
         &self,
@@ -88,48 +87,120 @@ impl Store {
         Ok(recorded)
     }
 
-    /// Learns the entries of an index whose bytes were proven, and says how many it has. An index that its Release does
-    /// not list any more, or not yet, teaches nothing: 0.
+    /// Begins to learn an index whose bytes were proven. An index that its Release does not list any more, or not yet,
+    /// teaches nothing, and neither does one that is known already: `None`.
     ///
-    /// `index` may be the plain path or the one by hash, in any compression; all are versions of one listing. The entries
-    /// are drawn while the catalogue is being written: their iterator must not call back to write, and should not dawdle.
+    /// `index` may be the plain path or one by hash, in any compression; all are versions of one listing.
+    pub fn gather(&self, index: &Vouched) -> Result<Option<Gathering>, StoreError> {
+        let Some(known) = self.0.repositories.named(index.repository()) else { return Ok(None) };
+        let member = member(&self.0.database.reader(), known.id, index)?;
+        let teaches = member.is_some_and(|member| !member.learned);
+        let begin = || Gathering {
+            store: self.clone(),
+            repository: known.id,
+            index: index.clone(),
+            named: Named::default(),
+            is_full: false,
+        };
+        Ok(teaches.then(begin))
+    }
+
+    /// Learns the entries of an index at once, and says how many it has: 0 when it teaches nothing. See [`Store::gather`].
     pub fn record_index(
         &self,
         index: &Vouched,
         entries: impl IntoIterator<Item = Vouched>,
     ) -> Result<usize, StoreError> {
-        let Some(known) = self.0.repositories.named(index.repository()) else { return Ok(0) };
-        let hash = index.expected().hash;
-        let mut writer = self.0.database.writer();
+        let Some(mut gathering) = self.gather(index)? else { return Ok(0) };
+        entries.into_iter().for_each(|entry| gathering.add(&entry));
+        gathering.record()
+    }
+}
+
+/// The entries of an index, before they are known. Dropped, it has changed nothing.
+pub struct Gathering {
+    store: Store,
+    repository: u32,
+    index: Vouched,
+    named: Named,
+    is_full: bool,
+}
+
+impl Gathering {
+    /// Adds an entry. One that speaks for another repository than its index does is not heard.
+    pub fn add(&mut self, entry: &Vouched) {
+        if entry.repository() == self.index.repository() && !self.is_full {
+            self.is_full = !self.named.push(entry.path(), entry.expected());
+        }
+    }
+
+    /// Makes what was added the index's promises, all at once, and says how many entries it has. 0 when another client
+    /// brought it, or the next Release, in the meantime.
+    pub fn record(self) -> Result<usize, StoreError> {
+        let Self { store, repository, index, named, is_full } = self;
+        let files = named.len();
+        if is_full {
+            tracing::warn!(path = index.path(), files, "a very large index; the rest of it is left out");
+        }
+        let mut writer = store.0.database.writer();
         let transaction = writer.transaction()?;
-        let member: Option<(String, i64)> = transaction
-            .prepare_cached(
-                "SELECT p.path, l.suite FROM promise p JOIN listing l ON l.id = p.listing
-                 WHERE p.hash = ?2 AND p.current = 1 AND p.repository = ?1 AND p.path NOT LIKE '%/by-hash/%'
-                 ORDER BY p.path = ?3 DESC LIMIT 1",
-            )?
-            .query_row(params![known.id, hash.as_bytes(), index.path()], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((member, suite)) = member else { return Ok(0) };
-        let (listing, fresh) = listing_row(&transaction, known.id, suite, listing_name(&member), hash)?;
-        let mut update = Update::new(&transaction, known.id, listing)?;
-        let mut files = 0_u32;
-        for entry in entries.into_iter().filter(|entry| entry.repository() == index.repository()).take(ENTRIES_MAX) {
-            update.name(entry.path(), entry.expected())?;
-            files += 1;
-        }
-        if !fresh {
-            update.retire(|_| false)?;
-        }
-        drop(update);
-        transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files])?;
+        let Some(member) = member(&transaction, repository, &index)?.filter(|member| !member.learned) else {
+            return Ok(0);
+        };
+        let name = listing_name(&member.path);
+        let (listing, fresh) = listing_row(&transaction, repository, member.suite, name, index.expected().hash)?;
+        let update = Update { repository, listing, fresh, at_once: |_| false, dropped: &HashSet::new() };
+        update.apply(&transaction, named)?;
+        transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files as u32])?;
         transaction.commit()?;
         // The pages of a whole index are of no more use.
         writer.execute_batch("PRAGMA shrink_memory")?;
         drop(writer);
-        self.0.tell(Change::Learned);
-        Ok(files as usize)
+        store.0.tell(Change::Learned);
+        Ok(files)
     }
+}
+
+/// An index as the Release that is known now lists it.
+pub(super) struct Member {
+    /// Its plain path.
+    path: String,
+    suite: i64,
+    /// Whether its entries are known, from these very bytes or from another compression that the Release lists.
+    pub(super) learned: bool,
+}
+
+/// Finds an index, by its plain path or the one by hash, among the members of the Releases that are known.
+pub(super) fn member(connection: &Connection, repository: u32, index: &Vouched) -> Result<Option<Member>, StoreError> {
+    let hash = index.expected().hash;
+    let at_plain =
+        |path: &str, folder: &str| !is_by_hash(path) && path.rsplit_once('/').map_or("", |(dir, _)| dir) == folder;
+    let found = match by_hash(index.path()) {
+        None => promises::at_path(connection, repository, index.path())?
+            .into_iter()
+            .find(|found| found.current && found.expected.hash == hash),
+        Some((folder, _)) => promises::of_hash(connection, hash)?
+            .into_iter()
+            .find(|(of, found)| *of == repository && at_plain(&found.path, folder))
+            .map(|(_, found)| found),
+    };
+    let Some(found) = found else { return Ok(None) };
+    let suite = connection
+        .prepare_cached("SELECT suite FROM listing WHERE id = ?1")?
+        .query_row([found.listing], |row| row.get(0))?;
+    let name = listing_name(&found.path);
+    let learned: Option<[u8; 32]> = connection
+        .prepare_cached("SELECT hash FROM listing WHERE repository = ?1 AND path = ?2")?
+        .query_row(params![repository, name], |row| row.get(0))
+        .optional()?;
+    let learned = match learned.map(ContentHash::new) {
+        None => false,
+        Some(learned) if learned == hash => true,
+        Some(other) => promises::of_hash(connection, other)?
+            .iter()
+            .any(|(of, found)| *of == repository && !is_by_hash(&found.path) && listing_name(&found.path) == name),
+    };
+    Ok(Some(Member { path: found.path, suite, learned }))
 }
 
 /// The name under which all versions and compressions of an index are one listing.
@@ -160,7 +231,7 @@ fn digest(members: &[Vouched]) -> ContentHash {
     ContentHash::of(&text)
 }
 
-fn repository_row(connection: &Connection, repository: &Repository, shareable: bool) -> Result<i64, StoreError> {
+fn repository_row(connection: &Connection, repository: &Repository, shareable: bool) -> Result<u32, StoreError> {
     let found = connection
         .prepare_cached("SELECT id FROM repository WHERE name = ?1")?
         .query_row([repository.as_str()], |row| row.get(0))
@@ -175,12 +246,12 @@ fn repository_row(connection: &Connection, repository: &Repository, shareable: b
     connection
         .prepare_cached("INSERT INTO repository (name, shareable) VALUES (?1, ?2)")?
         .execute(params![repository.as_str(), shareable])?;
-    Ok(connection.last_insert_rowid())
+    Ok(u32::try_from(connection.last_insert_rowid()).expect("there are 1024 repositories at most"))
 }
 
 fn suite_row(
     connection: &Connection,
-    repository: i64,
+    repository: u32,
     dir: &str,
     date: i64,
     signer: &str,
@@ -200,12 +271,12 @@ fn suite_row(
 /// The listing's id, and whether it is new.
 fn listing_row(
     connection: &Connection,
-    repository: i64,
+    repository: u32,
     suite: i64,
     path: &str,
     hash: ContentHash,
-) -> Result<(i64, bool), StoreError> {
-    let found: Option<i64> = connection
+) -> Result<(u32, bool), StoreError> {
+    let found: Option<u32> = connection
         .prepare_cached("SELECT id FROM listing WHERE repository = ?1 AND path = ?2")?
         .query_row(params![repository, path], |row| row.get(0))
         .optional()?;
@@ -220,12 +291,13 @@ fn listing_row(
             "INSERT INTO listing (repository, suite, path, hash, files, learned) VALUES (?1, ?2, ?3, ?4, 0, ?5)",
         )?
         .execute(params![repository, suite, path, hash.as_bytes(), unix_now()])?;
-    Ok((connection.last_insert_rowid(), true))
+    let id = u32::try_from(connection.last_insert_rowid());
+    Ok((id.expect("each is a member of one of 1024 repositories' suites"), true))
 }
 
 fn learn_members(
     transaction: &Transaction<'_>,
-    repository: i64,
+    repository: u32,
     suite: i64,
     dir: &str,
     digest: ContentHash,
@@ -233,87 +305,27 @@ fn learn_members(
 ) -> Result<(), StoreError> {
     let release = if dir.is_empty() { "Release".to_owned() } else { format!("{dir}/Release") };
     let (listing, fresh) = listing_row(transaction, repository, suite, &release, digest)?;
-    let mut update = Update::new(transaction, repository, listing)?;
+    let mut gathered = Named::default();
     for member in members {
-        update.name(member.path(), member.expected())?;
-        update.name(&by_hash_path(member.path(), member.expected().hash), member.expected())?;
+        gathered.push(member.path(), member.expected());
+        if !is_by_hash(member.path()) {
+            gathered.push(&by_hash_path(member.path(), member.expected().hash), member.expected());
+        }
     }
-    if !fresh {
-        update.retire(|path| !is_by_hash(path))?;
-    }
-    drop(update);
-    transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, members.len() as u32])?;
 
     // Indexes that the suite has no more take their entries with them.
     let named: HashSet<&str> = members.iter().map(|member| listing_name(member.path())).collect();
     let mut statement = transaction.prepare_cached("SELECT id, path FROM listing WHERE suite = ?1 AND id <> ?2")?;
-    let listings: Vec<(i64, String)> = statement
+    let listings: Vec<(u32, String)> = statement
         .query_map(params![suite, listing], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for (id, _) in listings.iter().filter(|(_, path)| !named.contains(path.as_str())) {
-        transaction.execute("DELETE FROM promise WHERE repository = ?1 AND listing = ?2", params![repository, id])?;
+    let dropped: HashSet<u32> =
+        listings.iter().filter(|(_, path)| !named.contains(path.as_str())).map(|(id, _)| *id).collect();
+    let at_once = |path: &str| !is_by_hash(path);
+    Update { repository, listing, fresh, at_once, dropped: &dropped }.apply(transaction, gathered)?;
+    for id in &dropped {
         transaction.execute("DELETE FROM listing WHERE id = ?1", [id])?;
     }
+    transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, members.len() as u32])?;
     Ok(())
-}
-
-/// Brings one listing's promises up to date.
-struct Update<'a> {
-    transaction: &'a Transaction<'a>,
-    repository: i64,
-    listing: i64,
-    upsert: rusqlite::CachedStatement<'a>,
-    /// Fingerprints of the paths named; should two ever agree, a superseded file stays current for one version more.
-    named: HashSet<u64>,
-    fingerprint: RandomState,
-}
-
-impl<'a> Update<'a> {
-    fn new(transaction: &'a Transaction<'a>, repository: i64, listing: i64) -> Result<Self, StoreError> {
-        let upsert = transaction.prepare_cached(
-            "INSERT INTO promise (repository, path, listing, hash, size, current) VALUES (?1, ?2, ?3, ?4, ?5, 1)
-             ON CONFLICT (repository, path, listing)
-             DO UPDATE SET hash = excluded.hash, size = excluded.size, current = 1
-             WHERE hash <> excluded.hash OR size <> excluded.size OR current = 0",
-        )?;
-        Ok(Self { transaction, repository, listing, upsert, named: HashSet::new(), fingerprint: RandomState::new() })
-    }
-
-    fn name(&mut self, path: &str, expected: &Expected) -> Result<(), StoreError> {
-        self.named.insert(self.fingerprint.hash_one(path));
-        self.upsert.execute(params![
-            self.repository,
-            path,
-            self.listing,
-            expected.hash.as_bytes(),
-            expected.size.cast_signed()
-        ])?;
-        Ok(())
-    }
-
-    /// Steps every row down that was not named: from current to right, from there out, and out at once where `at_once`.
-    fn retire(&self, at_once: impl Fn(&str) -> bool) -> Result<(), StoreError> {
-        let mut statement = self
-            .transaction
-            .prepare_cached("SELECT path, current FROM promise WHERE repository = ?1 AND listing = ?2")?;
-        let mut rows = statement.query(params![self.repository, self.listing])?;
-        let (mut step, mut drop) = (Vec::new(), Vec::new());
-        while let Some(row) = rows.next()? {
-            let path = row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?;
-            if !self.named.contains(&self.fingerprint.hash_one(path)) {
-                let list = if row.get(1)? && !at_once(path) { &mut step } else { &mut drop };
-                list.push(path.to_owned());
-            }
-        }
-        for (paths, sql) in [
-            (step, "UPDATE promise SET current = 0 WHERE repository = ?1 AND path = ?2 AND listing = ?3"),
-            (drop, "DELETE FROM promise WHERE repository = ?1 AND path = ?2 AND listing = ?3"),
-        ] {
-            let mut statement = self.transaction.prepare_cached(sql)?;
-            for path in paths {
-                statement.execute(params![self.repository, path, self.listing])?;
-            }
-        }
-        Ok(())
-    }
 }

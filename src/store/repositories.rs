@@ -22,7 +22,7 @@ pub(super) const REPOSITORIES_MAX: i64 = 1024;
 
 /// A repository's row.
 pub(super) struct Known {
-    pub(super) id: i64,
+    pub(super) id: u32,
     pub(super) repository: Repository,
     /// Public when it was learned, and not forbidden now.
     pub(super) shareable: bool,
@@ -44,7 +44,7 @@ pub(super) struct Repositories {
 #[derive(Default)]
 struct Names {
     by_name: HashMap<String, Arc<Known>>,
-    by_id: HashMap<i64, Arc<Known>>,
+    by_id: HashMap<u32, Arc<Known>>,
     longest: usize,
 }
 
@@ -89,7 +89,7 @@ impl Repositories {
             .collect()
     }
 
-    pub(super) fn by_id(&self, id: i64) -> Option<Arc<Known>> {
+    pub(super) fn by_id(&self, id: u32) -> Option<Arc<Known>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).by_id.get(&id).cloned()
     }
 

@@ -4,17 +4,20 @@
 //!  repository --< suite     one a Release: its date, signer and a digest of its members
 //!       |           |
 //!       +------< listing    a Release, or an index that one lists: it vouches for promises
-//!       |           |
-//!       +------< promise    (repository, path, listing) -> hash, size, current
+//!       |           :
+//!       +------< page       (repository, path, listing) -> hash, size, current; see `pages`
+//!                   :
+//!                places     hash -> where it is currently promised
 //!
 //!  object                   hash -> size, piece chain, last use, where it came from
 //! ```
 //!
-//! `promise.current` is 0 for what the listing named in its version before this one and does not name any more: still
-//! right for a client that asks by older indexes, no longer offered. After one more version the row goes. Hashes are
-//! blobs of 32 bytes, piece chains are as on the wire, times are seconds since 1970. `object.used` counts uses, not
-//! time, so that a clock which jumps evicts nothing. `object.chain` is NULL for a file found without a row: not believed
-//! until it has been hashed.
+//! A promise is not current when the listing named it in its version before this one and does not name it any more:
+//! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
+//! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
+//! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
+//! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
+//! nothing. `object.chain` is NULL for a file found without a row: not believed until it has been hashed.
 #![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
 
 use std::{
@@ -30,7 +33,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
         name      TEXT NOT NULL UNIQUE,
@@ -77,13 +81,27 @@ const MIGRATIONS: [&str; 1] = ["
         chain      BLOB
     );
     CREATE INDEX object_unproven ON object (id) WHERE chain IS NULL;
-"];
+",
+    "
+    DROP TABLE promise;
+    DELETE FROM listing;
+    DELETE FROM suite;
+    CREATE TABLE page (
+        id       INTEGER PRIMARY KEY,
+        promises BLOB NOT NULL
+    );
+    CREATE TABLE places (
+        id     INTEGER PRIMARY KEY,
+        places BLOB NOT NULL
+    );
+",
+];
 
 /// How long one connection waits for the other where WAL still makes it wait.
 const BUSY: Duration = Duration::from_secs(10);
 
-/// Page caches in KiB: the writer sorts an index of many thousand paths into place, the reader looks up one at a time.
-const WRITER_CACHE: i64 = 8192;
+/// Page caches in KiB. The writer goes through an index page by page, the reader looks up one at a time.
+const WRITER_CACHE: i64 = 2048;
 const READER_CACHE: i64 = 1024;
 
 /// Bytes of write-ahead log kept on disk after a large transaction.
