@@ -5,7 +5,7 @@
 
 use std::time::SystemTime;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::{
     archive::{Vouched, path},
@@ -14,7 +14,8 @@ use crate::{
 
 use super::{
     Store, StoreError,
-    catalogue::{expected, time},
+    catalogue::time,
+    promises::{self, Found},
 };
 
 /// Answers that are looked at, of which the caller shows the best.
@@ -23,14 +24,10 @@ const VOUCHINGS_MAX: usize = 4096;
 /// Page cache in KiB: one pass through a table gains nothing by a large one.
 const CACHE: i64 = 512;
 
-/// A promise with what stands behind it. The joins are crossed to keep their order: only what is sought is joined.
-const SELECT: &str = "
-    SELECT p.hash, p.size, p.repository, p.path, p.current, r.shareable, l.path, l.hash, s.dir, s.date, s.signer, s.learned,
-           (SELECT i.path FROM promise i
-            WHERE i.hash = l.hash AND i.current = 1 AND i.repository = p.repository
-                AND instr('/' || i.path, '/by-hash/') = 0 LIMIT 1)
-    FROM promise p CROSS JOIN listing l ON l.id = p.listing CROSS JOIN suite s ON s.id = l.suite
-        CROSS JOIN repository r ON r.id = p.repository";
+/// What stands behind a listing.
+const LISTING: &str = "
+    SELECT l.path, l.hash, s.dir, s.date, s.signer, s.learned, r.shareable
+    FROM listing l JOIN suite s ON s.id = l.suite JOIN repository r ON r.id = l.repository WHERE l.id = ?1";
 
 /// By what a file is sought.
 pub enum Sought<'a> {
@@ -102,36 +99,30 @@ impl Store {
             OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_NOFOLLOW,
         )?;
         catalogue.pragma_update(None, "cache_size", -CACHE)?;
-        let all = |_: &str| true;
-        match *sought {
+        let found = match *sought {
             Sought::At(key) => {
+                let mut found = Vec::new();
                 for (known, path) in self.0.repositories.split(key) {
-                    let (condition, values) = ("p.repository = ?1 AND p.path = ?2", params![known.id, path]);
-                    let found = self.vouchings(&catalogue, condition, values, &all)?;
+                    let here = promises::at_path(&catalogue, known.id, path)?;
+                    found.extend(here.into_iter().map(|found| (known.id, found)));
                     if !found.is_empty() {
-                        return Ok(found);
+                        break;
                     }
                 }
-                Ok(Vec::new())
+                found
             }
-            Sought::Path(path) => {
-                let condition = "p.repository IN (SELECT id FROM repository) AND p.path = ?1";
-                self.vouchings(&catalogue, condition, [path], &all)
-            }
-            Sought::Hash(hash) => {
-                let current = self.vouchings(&catalogue, "p.hash = ?1 AND p.current = 1", [hash.as_bytes()], &all)?;
-                match current.is_empty() {
-                    true => self.vouchings(&catalogue, "p.hash = ?1", [hash.as_bytes()], &all),
-                    false => Ok(without_twins(current)),
-                }
-            }
-            Sought::Named { begins, fits } => {
-                // Not by LIKE, for which `_` and `%` in a name are more than themselves.
-                let condition = "instr(p.path, '/' || ?1) > 0 OR substr(p.path, 1, length(?1)) = ?1";
-                let fits = |path: &str| fits(path::split(path).1);
-                self.vouchings(&catalogue, condition, [begins], &fits)
-            }
-        }
+            Sought::Path(path) => promises::scan(&catalogue, VOUCHINGS_MAX, |promise| promise.path == path)?,
+            Sought::Hash(hash) => match promises::of_hash(&catalogue, hash)? {
+                current if !current.is_empty() => without_twins(current),
+                _ => promises::scan(&catalogue, VOUCHINGS_MAX, |promise| promise.expected.hash == hash)?,
+            },
+            Sought::Named { begins, fits } => promises::scan(&catalogue, VOUCHINGS_MAX, |promise| {
+                let name = path::split(promise.path).1;
+                name.starts_with(begins) && fits(name)
+            })?,
+        };
+        let vouchings = found.into_iter().map(|(repository, found)| self.vouching(&catalogue, repository, found));
+        vouchings.filter_map(Result::transpose).collect()
     }
 
     /// Whether a file is held, without opening it for anybody.
@@ -162,60 +153,45 @@ impl Store {
         })
     }
 
-    fn vouchings(
-        &self,
-        catalogue: &Connection,
-        condition: &str,
-        values: impl Params,
-        fits: &dyn Fn(&str) -> bool,
-    ) -> Result<Vec<Vouching>, StoreError> {
-        let mut statement = catalogue.prepare(&format!("{SELECT} WHERE {condition}"))?;
-        let mut rows = statement.query(values)?;
-        let mut found = Vec::new();
-        while let Some(row) = rows.next()? {
-            if fits(row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?) {
-                found.extend(self.vouching(row)?);
-            }
-            if found.len() == VOUCHINGS_MAX {
-                break;
-            }
-        }
-        Ok(found)
-    }
-
     /// `None` for a repository that is only just being learned.
-    fn vouching(&self, row: &Row<'_>) -> Result<Option<Vouching>, StoreError> {
-        let Some(known) = self.0.repositories.by_id(row.get(2)?) else { return Ok(None) };
-        let suite: String = row.get(8)?;
-        let (listing, listed): (String, Option<String>) = (row.get(6)?, row.get(12)?);
+    fn vouching(&self, catalogue: &Connection, repository: u32, found: Found) -> Result<Option<Vouching>, StoreError> {
+        let Some(known) = self.0.repositories.by_id(repository) else { return Ok(None) };
+        let mut statement = catalogue.prepare_cached(LISTING)?;
+        let mut rows = statement.query([found.listing])?;
+        let Some(row) = rows.next()? else { return Ok(None) };
+        let (listing, hash, suite): (String, _, String) = (row.get(0)?, ContentHash::new(row.get(1)?), row.get(2)?);
         let release = if suite.is_empty() { "Release".to_owned() } else { format!("{suite}/Release") };
         let index = match listing == release {
             true => None,
-            false => Some(Index {
-                hash: ContentHash::new(row.get(7)?),
-                is_listed: listed.is_some(),
-                path: listed.unwrap_or(listing),
-            }),
+            false => {
+                let is_plain = |(of, listed): &(u32, Found)| *of == repository && !is_by_hash(&listed.path);
+                let listed = promises::of_hash(catalogue, hash)?.into_iter().find(is_plain);
+                let is_listed = listed.is_some();
+                Some(Index { hash, is_listed, path: listed.map_or(listing, |(_, listed)| listed.path) })
+            }
         };
         Ok(Some(Vouching {
-            file: known.vouch(expected(row)?, row.get(3)?),
-            is_current: row.get(4)?,
-            was_public: row.get(5)?,
+            file: known.vouch(found.expected, found.path),
+            is_current: found.current,
+            was_public: row.get(6)?,
             index,
             suite,
-            date: time(row.get(9)?),
-            signer: row.get(10)?,
-            learned: time(row.get(11)?),
+            date: time(row.get(3)?),
+            signer: row.get(4)?,
+            learned: time(row.get(5)?),
         }))
     }
 }
 
 /// A member of a Release is promised under its own path and by its hash: the latter says nothing more.
-fn without_twins(found: Vec<Vouching>) -> Vec<Vouching> {
-    let is_by_hash = |path: &str| path.starts_with("by-hash/") || path.contains("/by-hash/");
-    let (by_hash, mut plain): (Vec<_>, Vec<_>) = found.into_iter().partition(|one| is_by_hash(one.file.path()));
-    let alone = |one: &Vouching| plain.iter().all(|other| other.file.repository() != one.file.repository());
+fn without_twins(found: Vec<(u32, Found)>) -> Vec<(u32, Found)> {
+    let (by_hash, mut plain): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, found)| is_by_hash(&found.path));
+    let alone = |(repository, _): &(u32, Found)| plain.iter().all(|(other, _)| other != repository);
     let alone: Vec<_> = by_hash.into_iter().filter(alone).collect();
     plain.extend(alone);
     plain
+}
+
+fn is_by_hash(path: &str) -> bool {
+    path.starts_with("by-hash/") || path.contains("/by-hash/")
 }
