@@ -12,7 +12,9 @@
 //! are slices of it, and only what is asked for is looked at. Bytes that no paragraph can hold are an error with line
 //! and field; the reader then goes on behind that paragraph.
 
-use std::io::{self, BufRead, Read};
+use std::io::{self, BufRead};
+
+use memchr::memchr;
 
 /// Longest line, in bytes. The longest ones known are `Provides` of some 100 kB.
 pub const MAX_LINE: usize = 1024 * 1024;
@@ -78,6 +80,8 @@ pub struct Paragraphs<R> {
     line: u64,
     text: Vec<u8>,
     fields: Vec<Span>,
+    /// A bit for each field that begins and is as long as one of these; mostly it tells that a field is new.
+    marks: u64,
     ended: bool,
 }
 
@@ -109,13 +113,14 @@ enum Line {
 impl<R: BufRead> Paragraphs<R> {
     /// Reads paragraphs from text.
     pub fn new(reader: R, comments: Comments) -> Self {
-        Self { reader, comments, line: 0, text: Vec::new(), fields: Vec::new(), ended: false }
+        Self { reader, comments, line: 0, text: Vec::new(), fields: Vec::new(), marks: 0, ended: false }
     }
 
     /// The next paragraph, or `None` at the end of the text. After [`BadText::Paragraph`] the one behind it can be read.
     pub fn next_paragraph(&mut self) -> Result<Option<Paragraph<'_>>, BadText> {
         self.text.clear();
         self.fields.clear();
+        self.marks = 0;
         let mut fault = None;
         while !self.ended {
             match self.read_line()? {
@@ -141,11 +146,11 @@ impl<R: BufRead> Paragraphs<R> {
         let start = self.text.len();
         self.line += 1;
         let line = self.line;
-        let read = (&mut self.reader).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut self.text);
-        let read = read.map_err(|error| {
+        self.append_line().map_err(|error| {
             self.ended = true;
             BadText::Read { line, error }
         })?;
+        let read = self.text.len() - start;
         if read > MAX_LINE || self.text.len() > MAX_PARAGRAPH {
             self.ended = true;
             let (what, limit) = if read > MAX_LINE { ("line", MAX_LINE) } else { ("paragraph", MAX_PARAGRAPH) };
@@ -173,6 +178,26 @@ impl<R: BufRead> Paragraphs<R> {
         Ok(kind)
     }
 
+    /// Appends a line with its end, or as much of it as is too much.
+    fn append_line(&mut self) -> io::Result<()> {
+        let most = self.text.len() + MAX_LINE + 1;
+        while self.text.len() < most {
+            let bytes = match self.reader.fill_buf() {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                bytes => bytes?,
+            };
+            let bytes = &bytes[..bytes.len().min(most - self.text.len())];
+            let end = memchr(b'\n', bytes).map(|end| end + 1);
+            let taken = end.unwrap_or(bytes.len());
+            self.text.extend_from_slice(&bytes[..taken]);
+            self.reader.consume(taken);
+            if end.is_some() || taken == 0 {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     fn take_line(&mut self, start: usize) -> Result<(), BadText> {
         let line = &self.text[start..self.text.len() - 1];
         let end = self.text.len() - 1;
@@ -189,7 +214,7 @@ impl<R: BufRead> Paragraphs<R> {
                 None => fault(None, "a folded line without a field before it"),
             };
         }
-        let Some(colon) = line.iter().position(|&b| b == b':') else {
+        let Some(colon) = memchr(b':', line) else {
             return fault(None, "neither a field nor a folded line");
         };
         let name = &line[..colon];
@@ -197,12 +222,14 @@ impl<R: BufRead> Paragraphs<R> {
             return fault(None, "not a field name");
         }
         let known = Paragraph { text: &self.text, fields: &self.fields };
-        if known.span(name).is_some() {
+        let mark = 1 << ((name.len() * 5 + usize::from(name[0].to_ascii_lowercase())) % 64);
+        if self.marks & mark != 0 && known.span(name).is_some() {
             return fault(Some(name), "given twice");
         }
         if self.fields.len() == MAX_FIELDS {
             return fault(Some(name), "more than 256 fields");
         }
+        self.marks |= mark;
         self.fields.push(Span { start, colon: start + colon, end, line: self.line });
         Ok(())
     }

@@ -1,4 +1,4 @@
-use std::io::{BufReader, repeat};
+use std::io::{BufReader, Read, repeat};
 
 use proptest::prelude::*;
 
