@@ -42,6 +42,7 @@ const KEYS: &[Key] = &[
     Key::one("store", "quota", r#"a size, like "20GB""#),
     Key::one("store", "min_free", r#"a size, like "1GB""#),
     Key::one("archive", "apt_dir", r#"a directory as a string, like "/etc/apt""#),
+    Key::one("archive", "lists", r#"a directory as a string, like "/var/lib/apt/lists""#),
     Key::list("archive", "keyrings", r#"files, like ["/usr/share/keyrings/example.gpg"]"#),
 ];
 
@@ -205,13 +206,15 @@ fn data_home() -> PathBuf {
 pub struct Archive {
     /// apt's configuration: its sources and keyrings.
     pub apt_dir: PathBuf,
+    /// Where apt keeps the indexes that it fetched; need not be there.
+    pub lists: PathBuf,
     /// Further keyrings, trusted for every source that names none of its own.
     pub keyrings: Vec<PathBuf>,
 }
 
 impl Default for Archive {
     fn default() -> Self {
-        Self { apt_dir: PathBuf::from("/etc/apt"), keyrings: Vec::new() }
+        Self { apt_dir: PathBuf::from("/etc/apt"), lists: PathBuf::from("/var/lib/apt/lists"), keyrings: Vec::new() }
     }
 }
 

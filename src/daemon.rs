@@ -51,6 +51,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
     daemon.prove_again();
+    daemon.tasks.spawn(daemon.flow.follow_lists(daemon.config.archive.lists.clone()));
     daemon.open_public_port(peer_listeners)?;
     daemon.open_door(listeners)?;
     daemon.greet()?;

@@ -15,7 +15,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("privacy", &["hosts", "public"]),
     ("dht", &["network", "bootstrap", "secret", "rendezvous"]),
     ("store", &["path", "quota", "min_free"]),
-    ("archive", &["apt_dir", "keyrings"]),
+    ("archive", &["apt_dir", "lists", "keyrings"]),
 ];
 
 /// A text, the key that is at fault, and a word of what was expected.
@@ -39,6 +39,7 @@ const BAD: &[(&str, &str, &str)] = &[
     ("[dht]\nrendezvous = \"yes\"\n", "rendezvous", "true"),
     ("[archive]\nkeyrings = [\"/no/such/keyring.gpg\"]\n", "keyrings", "/no/such/keyring.gpg"),
     ("[archive]\napt_dir = 7\n", "apt_dir", "string"),
+    ("[archive]\nlists = []\n", "lists", "string"),
 ];
 
 /// Runs it with a file, which must not get as far as to start anything.

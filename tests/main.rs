@@ -28,6 +28,7 @@ mod e2e_crash;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_liars;
+mod e2e_lists;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_trust;

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::archive::{Keyring, Sources, Trust};
+use crate::archive::{Keyring, Location, Sources, Trust};
 
 /// How often requests may have everything read again.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -42,6 +42,20 @@ impl Apt {
     /// Whom to believe about which repository.
     pub fn trust(&self) -> Arc<Trust> {
         self.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Where apt's configuration is.
+    pub fn dir(&self) -> &Path {
+        &self.shared.dir
+    }
+
+    /// The origin that an address stands for, when it leads through this proxy; any other stands for itself.
+    pub fn origin_of(&self, at: Location) -> Option<Location> {
+        let authority = format!("{}:{}", at.host(), at.port_or_default());
+        if !self.shared.proxies.contains(&authority) {
+            return Some(at);
+        }
+        Location::from_rewritten(&at.key()[at.authority().len()..]).ok()
     }
 
     /// Reads everything again. What cannot be read is named in the log and left out, as apt does.

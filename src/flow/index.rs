@@ -61,13 +61,21 @@ impl Flow {
                 Ok(None) => {}
                 Err(error) => tracing::warn!(path = index.vouched.path(), %error, "not learned"),
             }
+            drop(learning);
+            flow.tidy();
         });
         learned.await.expect("learning does not panic");
-        drop(learning);
+    }
+
+    /// What learning leaves to be done when nobody waits for it any more.
+    pub(super) fn tidy(&self) {
+        if let Err(error) = self.shared.stations.store.tidy() {
+            tracing::warn!(%error, "catalogue not tidied");
+        }
     }
 
     /// Until the guard is dropped, questions about files of that repository that nobody vouches for wait a little.
-    fn begin_learning(&self, repository: &Repository) -> Underway {
+    pub(super) fn begin_learning(&self, repository: &Repository) -> Underway {
         self.shared.busy.send_modify(|busy| busy.push(repository.clone()));
         Underway { flow: self.clone(), repository: repository.clone() }
     }
@@ -82,7 +90,7 @@ impl Flow {
 }
 
 /// Says for as long as it lives that a repository's index is being learned.
-struct Underway {
+pub(super) struct Underway {
     flow: Flow,
     repository: Repository,
 }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::{
     archive::{Location, MAX_RELEASE, Release, Verdict},
     mirror::{self, header},
-    store::Recorded,
+    store::{Recorded, StoreError},
 };
 
 use super::{Answer, Ask, Flow, passed, refused};
@@ -202,18 +202,27 @@ impl Flow {
     }
 
     async fn record_release(&self, location: &Location, release: Release) {
+        match self.record(location, release).await {
+            Ok(Recorded::Older) => {
+                let reason = "older than one already seen".to_owned();
+                self.shared.learning.refuse(location, reason, true);
+            }
+            Ok(Recorded::New | Recorded::Same) => {}
+            Err(error) => tracing::warn!(%location, %error, "Release not recorded"),
+        }
+    }
+
+    /// Records what a Release lists, and under all the names that it gives it.
+    pub(super) async fn record(&self, location: &Location, release: Release) -> Result<Recorded, StoreError> {
         let signer = format!("{} {}", release.signer().fingerprint, release.signer().origin);
         let recorded = self.in_store(move |store| {
             let members = release.members().chain(release.aliases());
             store.record_release(release.repository(), release.suite_dir(), release.date(), &signer, members)
         });
-        match recorded.await {
-            Ok(Recorded::Older) => {
-                let reason = "older than one already seen".to_owned();
-                self.shared.learning.refuse(location, reason, true);
-            }
-            Ok(Recorded::New | Recorded::Same) => self.shared.learning.remember(location),
-            Err(error) => tracing::warn!(%location, %error, "Release not recorded"),
+        let recorded = recorded.await?;
+        if recorded != Recorded::Older {
+            self.shared.learning.remember(location);
         }
+        Ok(recorded)
     }
 }

@@ -6,6 +6,7 @@
 pub mod apt;
 mod index;
 pub mod learn;
+mod lists;
 pub mod read;
 
 use std::{

@@ -8,7 +8,7 @@
 
 use std::{
     io::{self, BufRead, BufReader, Read},
-    sync::mpsc::{Receiver, sync_channel},
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
     thread,
 };
 
@@ -17,8 +17,9 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Chunks unpacked ahead, of 64 KiB each as they come.
+/// Chunks unpacked ahead, and the bytes of each.
 const AHEAD: usize = 16;
+const CHUNK: usize = 64 * 1024;
 
 /// Bytes of the packed file that are read at once.
 const BUFFER: usize = 128 * 1024;
@@ -72,43 +73,55 @@ fn unpacked_size(store: &Store, index: &Vouched) -> Result<u64, StoreError> {
 /// Unpacks on a thread of its own while `read` reads.
 fn unpacked<T>(compression: Compression, file: impl Read + Send, limit: u64, read: impl FnOnce(Ahead) -> T) -> T {
     let (sender, chunks) = sync_channel(AHEAD);
+    let (give_back, used) = sync_channel(AHEAD);
     thread::scope(|scope| {
         scope.spawn(move || {
             let unpack = || {
                 let mut plain = decompress(compression, BufReader::with_capacity(BUFFER, file), limit)?;
                 loop {
-                    let chunk = plain.fill_buf()?.to_vec();
-                    let length = chunk.len();
+                    let mut bytes: Vec<u8> = used.try_recv().unwrap_or_else(|_| vec![0; CHUNK]);
+                    let length = plain.read(&mut bytes)?;
                     // When nobody reads any more, nobody misses the rest.
-                    if length == 0 || sender.send(Ok(chunk)).is_err() {
+                    if length == 0 || sender.send(Ok(Chunk { bytes, length })).is_err() {
                         return Ok(());
                     }
-                    plain.consume(length);
                 }
             };
             if let Err(error) = unpack() {
                 let _nobody_reads = sender.send(Err(error));
             }
         });
-        read(Ahead { chunks, chunk: Vec::new(), at: 0 })
+        read(Ahead { chunks, give_back, chunk: Chunk { bytes: Vec::new(), length: 0 }, at: 0 })
     })
+}
+
+/// Unpacked bytes, and how many of them there are.
+struct Chunk {
+    bytes: Vec<u8>,
+    length: usize,
 }
 
 /// What was unpacked so far, in order.
 struct Ahead {
-    chunks: Receiver<io::Result<Vec<u8>>>,
-    chunk: Vec<u8>,
+    chunks: Receiver<io::Result<Chunk>>,
+    /// Chunks that were read, to be filled anew.
+    give_back: SyncSender<Vec<u8>>,
+    chunk: Chunk,
     at: usize,
 }
 
 impl BufRead for Ahead {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        if self.at == self.chunk.len()
+        if self.at == self.chunk.length
             && let Ok(chunk) = self.chunks.recv()
         {
-            (self.chunk, self.at) = (chunk?, 0);
+            let read = std::mem::replace(&mut self.chunk, chunk?);
+            self.at = 0;
+            if !read.bytes.is_empty() {
+                let _enough_of_them = self.give_back.try_send(read.bytes);
+            }
         }
-        Ok(&self.chunk[self.at..])
+        Ok(&self.chunk.bytes[self.at..self.chunk.length])
     }
 
     fn consume(&mut self, amount: usize) {
@@ -121,5 +134,59 @@ impl Read for Ahead {
         let read = self.fill_buf()?.read(buffer)?;
         self.consume(read);
         Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    fn gz(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_packed_whoever_is_faster() {
+        let bytes: Vec<u8> = (0..1_500_000_u32).flat_map(u32::to_le_bytes).collect();
+        let packed = gz(&bytes);
+        let read = |pause: bool| {
+            unpacked(Compression::Gz, &packed[..], bytes.len() as u64, |mut plain| {
+                let mut read: Vec<u8> = Vec::new();
+                let mut buffer = [0; 4096];
+                loop {
+                    match plain.read(&mut buffer).unwrap() {
+                        0 => return read,
+                        length => read.extend(&buffer[..length]),
+                    }
+                    if pause {
+                        thread::yield_now();
+                    }
+                }
+            })
+        };
+        assert!(read(false) == bytes && read(true) == bytes);
+    }
+
+    #[test]
+    fn a_reader_that_has_enough_ends_the_unpacking() {
+        let packed = gz(&vec![7; 64 << 20]);
+        let first = unpacked(Compression::Gz, &packed[..], u64::MAX, |mut plain| plain.fill_buf().unwrap()[0]);
+        assert_eq!(first, 7);
+    }
+
+    #[test]
+    fn what_went_wrong_comes_behind_what_went_well() {
+        let packed = gz(&[7; 300_000]);
+        for (packed, limit) in [(&packed[..packed.len() - 9], u64::MAX), (&packed[..], 299_999)] {
+            let mut read = Vec::new();
+            let error = unpacked(Compression::Gz, packed, limit, |mut plain| plain.read_to_end(&mut read)).unwrap_err();
+            assert!(!read.is_empty() && read.iter().all(|byte| *byte == 7), "{error}");
+        }
     }
 }

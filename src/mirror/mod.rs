@@ -160,13 +160,19 @@ impl Mirror {
     /// Whether every address of a location's host can be reached from everywhere, as it resolves now. Names that do not
     /// resolve cannot.
     pub async fn is_global(&self, at: &Location) -> bool {
+        self.resolves_global(at).await.unwrap_or(false)
+    }
+
+    /// The same; `None` when the host does not resolve.
+    pub async fn resolves_global(&self, at: &Location) -> Option<bool> {
         if let Some(ip) = at.ip() {
-            return is_global(ip);
+            return Some(is_global(ip));
         }
         let resolving = tokio::net::lookup_host((at.host(), at.port_or_default()));
-        let Ok(Ok(resolved)) = timeout(RESOLVE_TIMEOUT, resolving).await else { return false };
+        let resolved = timeout(RESOLVE_TIMEOUT, resolving).await.ok()?.ok()?;
         let mut addresses = resolved.map(|address| address.ip()).peekable();
-        addresses.peek().is_some() && addresses.all(is_global)
+        addresses.peek()?;
+        Some(addresses.all(is_global))
     }
 
     async fn ask_once(&self, at: &Location, ask: &Ask, reach: Reach) -> Result<Reply, Trouble> {

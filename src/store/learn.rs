@@ -105,6 +105,12 @@ impl Store {
         Ok(teaches.then(begin))
     }
 
+    /// Brings what was learned from the catalogue's log to its place. When this is left out, whatever is written next does
+    /// it, and takes that much longer.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        self.0.database.bring_log_home()
+    }
+
     /// Learns the entries of an index at once, and says how many it has: 0 when it teaches nothing. See [`Store::gather`].
     pub fn record_index(
         &self,
@@ -135,14 +141,14 @@ impl Gathering {
     }
 
     /// Makes what was added the index's promises, all at once, and says how many entries it has. 0 when another client
-    /// brought it, or the next Release, in the meantime.
+    /// brought it, or the next Release, in the meantime. [`Store::tidy`] is due when nobody waits any more.
     pub fn record(self) -> Result<usize, StoreError> {
         let Self { store, repository, index, named, is_full } = self;
         let files = named.len();
         if is_full {
             tracing::warn!(path = index.path(), files, "a very large index; the rest of it is left out");
         }
-        let mut writer = store.0.database.writer();
+        let mut writer = store.0.database.bulk_writer()?;
         let transaction = writer.transaction()?;
         let Some(member) = member(&transaction, repository, &index)?.filter(|member| !member.learned) else {
             return Ok(0);
@@ -153,8 +159,6 @@ impl Gathering {
         update.apply(&transaction, named)?;
         transaction.execute("UPDATE listing SET files = ?2 WHERE id = ?1", params![listing, files as u32])?;
         transaction.commit()?;
-        // The pages of a whole index are of no more use.
-        writer.execute_batch("PRAGMA shrink_memory")?;
         drop(writer);
         store.0.tell(Change::Learned);
         Ok(files)

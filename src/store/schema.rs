@@ -22,6 +22,7 @@
 
 use std::{
     fs::{self, OpenOptions},
+    ops::{Deref, DerefMut},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard},
@@ -107,6 +108,9 @@ const READER_CACHE: i64 = 1024;
 /// Bytes of write-ahead log kept on disk after a large transaction.
 const LOG_KEPT: i64 = 4 << 20;
 
+/// Pages of write-ahead log after which a transaction brings it home; SQLite's own default.
+const LOG_PAGES: i64 = 1000;
+
 /// The two connections to the catalogue.
 pub(super) struct Database {
     /// Closed first: the last connection brings the log home, which one that only reads cannot.
@@ -130,6 +134,18 @@ impl Database {
     /// The connection that writes.
     pub(super) fn writer(&self) -> MutexGuard<'_, Connection> {
         locked(&self.writer)
+    }
+
+    /// The connection that writes, for a transaction as large as an index: the log is left as long as it becomes.
+    pub(super) fn bulk_writer(&self) -> Result<BulkWriter<'_>, StoreError> {
+        let writer = self.writer();
+        writer.pragma_update(None, "wal_autocheckpoint", 0)?;
+        Ok(BulkWriter(writer))
+    }
+
+    /// Copies the log into the file, as far as no reader needs it as it was.
+    pub(super) fn bring_log_home(&self) -> Result<(), StoreError> {
+        Ok(self.writer().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
     }
 
     /// The connection that writes, unless it is at work.
@@ -166,6 +182,32 @@ impl Database {
         reader.busy_timeout(BUSY)?;
         reader.pragma_update(None, "cache_size", -READER_CACHE)?;
         Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+    }
+}
+
+/// See [`Database::bulk_writer`].
+pub(super) struct BulkWriter<'a>(MutexGuard<'a, Connection>);
+
+impl Deref for BulkWriter<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl DerefMut for BulkWriter<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.0
+    }
+}
+
+impl Drop for BulkWriter<'_> {
+    fn drop(&mut self) {
+        // Should it fail, the log is brought home at the next tidying, or at the next start.
+        let _as_it_was = self.0.pragma_update(None, "wal_autocheckpoint", LOG_PAGES);
+        // The pages of a whole index are of no more use.
+        let _later = self.0.execute_batch("PRAGMA shrink_memory");
     }
 }
 

@@ -20,9 +20,15 @@ use super::{client, eventually};
 /// How long a daemon may take to say where it listens, or to go; generous, since many tests share few cores.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The command line of the product with nothing inherited but the path.
+/// Stands for `[archive] lists`.
+const LISTS: &str = "APT_HUDDLE_ARCHIVE_LISTS";
+
+/// The command line of the product with nothing inherited but the path. What this machine's own apt has fetched is not
+/// looked at.
 pub fn product() -> Command {
-    bare(Command::new(binary()))
+    let mut command = bare(Command::new(binary()));
+    command.env(LISTS, "/nonexistent");
+    command
 }
 
 /// The binary under test.
@@ -84,7 +90,7 @@ impl Daemon {
     /// Starts `apt-huddle run --config FILE`, which shares with peers or not.
     pub fn start(name: &str, config: &Path, shares: bool) -> Self {
         let mut command = product();
-        command.arg("run").arg("--config").arg(config).env("APT_HUDDLE_LOG", "info");
+        command.arg("run").arg("--config").arg(config).env("APT_HUDDLE_LOG", "info").env_remove(LISTS);
         command.env("HOME", config.parent().expect("a file is in a folder"));
         Self::start_as(name, command, shares).unwrap_or_else(|how| panic!("{name} ended with {how:?}"))
     }

@@ -36,6 +36,8 @@ pub struct Config {
     pub proxy: String,
     /// `[dht] bootstrap`
     pub bootstrap: Vec<SocketAddr>,
+    /// Whether `[archive] lists` is where the machine's apt keeps them; else an empty place.
+    pub own_lists: bool,
     /// Whether `[proxy] origins` names the mirror, which is on loopback.
     pub origin_allowed: bool,
 }
@@ -50,6 +52,7 @@ impl Default for Config {
             quota: "10GB",
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
+            own_lists: false,
             origin_allowed: true,
         }
     }
@@ -153,7 +156,7 @@ impl Machine {
              [privacy]\npublic = {}\n\
              [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
              [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
-             [archive]\napt_dir = {:?}\n",
+             [archive]\napt_dir = {:?}\nlists = {:?}\n",
             config.proxy,
             origin_if(config.origin_allowed),
             self.ip,
@@ -164,6 +167,7 @@ impl Machine {
             self.store(),
             config.quota,
             self.apt_dir(),
+            self.dir.path().join(if config.own_lists { "var/lib/apt/lists" } else { "no-lists" }),
         )
         .expect("a string");
         text

@@ -1,0 +1,96 @@
+//! Passwords: which hosts apt asks with one that its sources do not show (apt_auth.conf(5)).
+//!
+//! ```text
+//!  machine https://mirror.example.org/debian login apt password debian
+//! ```
+//!
+//! Only the hosts are looked at, whatever scheme, port or path the rest of an entry is about.
+#![expect(clippy::disallowed_methods, reason = "the door to apt's configuration")]
+
+use std::{fs, io, path::Path};
+
+use crate::archive::Location;
+
+/// Files read at most.
+const MAX_FILES: usize = 1000;
+
+/// The hosts, or that they are not to be known: these files are often for root alone.
+pub(super) enum Passwords {
+    For(Vec<String>),
+    Unreadable,
+}
+
+impl Passwords {
+    /// Reads `auth.conf` and `auth.conf.d` below apt's configuration.
+    pub(super) fn read(apt_dir: &Path) -> Self {
+        let mut texts = Vec::new();
+        let mut files = vec![apt_dir.join("auth.conf")];
+        match fs::read_dir(apt_dir.join("auth.conf.d")) {
+            Ok(entries) => files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).take(MAX_FILES)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(_) => return Self::Unreadable,
+        }
+        for file in files {
+            match fs::read_to_string(file) {
+                Ok(text) => texts.push(text),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => return Self::Unreadable,
+            }
+        }
+        Self::For(texts.iter().flat_map(|text| hosts(text)).collect())
+    }
+
+    /// Whether a place may be one that apt asks with a password.
+    pub(super) fn may_be_for(&self, at: &Location) -> bool {
+        match self {
+            Self::For(hosts) => hosts.iter().any(|host| host.eq_ignore_ascii_case(at.host())),
+            Self::Unreadable => true,
+        }
+    }
+}
+
+fn hosts(text: &str) -> impl Iterator<Item = String> {
+    let words: Vec<_> = text.split_whitespace().collect();
+    let machines: Vec<_> = words.windows(2).filter(|pair| pair[0] == "machine").map(|pair| host(pair[1])).collect();
+    machines.into_iter()
+}
+
+fn host(machine: &str) -> String {
+    let rest = machine.split_once("://").map_or(machine, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or_default();
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    let host = authority.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(authority, |(host, _)| host);
+    host.trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn may_be_for(passwords: &Passwords, url: &str) -> bool {
+        passwords.may_be_for(&Location::parse(url).unwrap())
+    }
+
+    #[test]
+    fn hosts_are_found_in_both_places_in_every_form() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(matches!(Passwords::read(dir.path()), Passwords::For(hosts) if hosts.is_empty()));
+        fs::write(dir.path().join("auth.conf"), "machine A.example.org login a password machine\n").unwrap();
+        fs::create_dir(dir.path().join("auth.conf.d")).unwrap();
+        let more =
+            "machine https://b.example.org:8443/debian/\n login b\n password c\nmachine [2001:db8::1]:80 login d\n";
+        fs::write(dir.path().join("auth.conf.d/b.conf"), more).unwrap();
+        let passwords = Passwords::read(dir.path());
+        for url in ["http://a.example.org/x", "http://b.example.org/y", "http://[2001:db8::1]/"] {
+            assert!(may_be_for(&passwords, url), "{url}");
+        }
+        assert!(!may_be_for(&passwords, "http://c.example.org/"));
+    }
+
+    #[test]
+    fn where_they_cannot_be_read_any_host_may_have_one() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir_all(dir.path().join("auth.conf.d/not-a-file")).unwrap();
+        assert!(may_be_for(&Passwords::read(dir.path()), "http://a.example.org/"));
+    }
+}
