@@ -143,7 +143,51 @@ mod tests {
 
     use flate2::write::GzEncoder;
 
+    use crate::{
+        archive::Repository,
+        hash::{ContentHash, Expected},
+        store::Config,
+    };
+
     use super::*;
+
+    const HOUSE: &str = "mirror.example.org/debian";
+    const PACKAGES: &str = "dists/sid/main/binary-amd64/Packages";
+
+    fn entry(n: u32) -> String {
+        let hash = ContentHash::of(&n.to_be_bytes());
+        format!("Package: p{n}\nFilename: pool/p{n}.deb\nSize: 4\nSHA256: {hash}\n\n")
+    }
+
+    /// Learns a text that its Release says to have `size` bytes; what came of it, and whether the first and the last of
+    /// a thousand files are promised.
+    fn learned(text: &str, size: usize) -> (Result<usize, Unread>, [bool; 2]) {
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { path: dir.path().join("store"), quota: 1 << 20, min_free: 0 };
+        let store = Store::open(&config, |_| true).unwrap();
+        let member = |end: &str, size| {
+            let expected = Expected { hash: ContentHash::of(end.as_bytes()), size };
+            Vouched::restore(expected, Repository::restore(HOUSE), format!("{PACKAGES}{end}"), true)
+        };
+        let packed = member(".gz", 7);
+        let members = [member("", size as u64), packed.clone()];
+        let repository = Repository::restore(HOUSE);
+        store.record_release(&repository, "dists/sid", std::time::UNIX_EPOCH, "key", members).unwrap();
+        let result = read(&store, &packed, Compression::Gz, &gz(text.as_bytes())[..]);
+        let promised = [0, 999].map(|n| store.promise(&format!("{HOUSE}/pool/p{n}.deb")).unwrap().is_some());
+        (result, promised)
+    }
+
+    #[test]
+    fn an_index_that_cannot_be_read_to_its_end_teaches_nothing() {
+        let text: String = (0..1000).map(entry).collect();
+        assert!(matches!(learned(&text, text.len()), (Ok(1000), [true, true])));
+        assert!(matches!(learned(&text, text.len() - 1), (Err(_), [false, false])));
+        let endless = format!("{text}Description: {}", "x".repeat(2 << 20));
+        assert!(matches!(learned(&endless, endless.len()), (Err(_), [false, false])));
+        let one_bad = text.replacen("Size: 4", "Size: four", 1);
+        assert!(matches!(learned(&one_bad, one_bad.len()), (Ok(999), [false, true])));
+    }
 
     fn gz(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());

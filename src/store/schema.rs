@@ -251,3 +251,35 @@ fn set_aside(path: &Path) -> Result<PathBuf, StoreError> {
     }
     Ok(aside)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_catalogue_of_the_first_version_keeps_its_objects_and_learns_its_promises_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalogue.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(MIGRATIONS[0]).unwrap();
+        old.execute_batch(
+            "INSERT INTO repository VALUES (1, 'mirror.example.org/debian', 1);
+             INSERT INTO suite VALUES (1, 1, 'dists/sid', 5, 'key', x'00', 5);
+             INSERT INTO listing VALUES (1, 1, 1, 'dists/sid/Release', x'00', 1, 5);
+             INSERT INTO promise VALUES (1, 'pool/a.deb', 1, x'00', 3, 1);
+             INSERT INTO object VALUES (1, x'01', 3, 0, 5, NULL, NULL, NULL);
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        drop(old);
+        for _ in 0..2 {
+            let database = Database::open(&path).unwrap();
+            let count = |table: &str| -> i64 {
+                let sql = format!("SELECT count(*) FROM {table}");
+                database.reader().query_row(&sql, [], |row| row.get(0)).unwrap()
+            };
+            let counts = ["repository", "suite", "listing", "page", "places", "object"].map(count);
+            assert_eq!(counts, [1, 0, 0, 0, 0, 1]);
+        }
+    }
+}
