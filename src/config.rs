@@ -5,7 +5,9 @@
 #![expect(clippy::disallowed_methods, reason = "the door to the configuration file")]
 
 use std::{
-    env, fmt, fs, io,
+    env,
+    ffi::OsString,
+    fmt, fs, io,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -19,7 +21,7 @@ use crate::{
 };
 
 /// Prefix of the variables that stand for keys.
-pub const ENV_PREFIX: &str = "APT_HUDDLE_";
+const ENV_PREFIX: &str = "APT_HUDDLE_";
 
 /// Every key that a person can write, and what is expected there.
 const KEYS: &[Key] = &[
@@ -304,14 +306,14 @@ impl Config {
     /// Reads the file, if one is given, and the variables.
     pub fn load(
         file: Option<&Path>,
-        variables: impl IntoIterator<Item = (String, String)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let (text, name) = match file {
             Some(path) => (read(path)?, path.display().to_string()),
             None => (String::new(), "built-in defaults".to_owned()),
         };
-        let mut from_variables = Vec::new();
-        let variables = variables.into_iter().inspect(|(variable, _)| from_variables.extend(key_of(variable)));
+        let variables = texts(variables)?;
+        let from_variables: Vec<_> = variables.iter().filter_map(|(variable, _)| key_of(variable)).collect();
         let config = Self::read(&text, &name, variables)?;
         config.check().map_err(|Objection { section, key, problem }| {
             let set = from_variables.iter().any(|(set_section, set_key)| set_section == section && set_key == key);
@@ -414,6 +416,16 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         };
         ConfigError { place: path.display().to_string(), problem }
     })
+}
+
+/// The variables that are meant for the configuration, which have to be texts.
+fn texts(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Vec<(String, String)>, ConfigError> {
+    let named = variables.into_iter().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    let text = |(name, value): (String, OsString)| match value.into_string() {
+        Ok(value) => Ok((name, value)),
+        Err(_) => Err(ConfigError { place: name, problem: "not a text: expected UTF-8".to_owned() }),
+    };
+    named.filter(|(name, _)| name.starts_with(ENV_PREFIX)).map(text).collect()
 }
 
 /// `APT_HUDDLE_STORE_MIN_FREE` is `min_free` in `[store]`; variables without a key are something else's.

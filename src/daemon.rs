@@ -156,6 +156,7 @@ impl Daemon {
             pool: self.pool.clone(),
             dht: self.dht.clone(),
             store: self.store.clone(),
+            privacy: self.config.privacy.clone().into(),
             upload: self.upload.clone(),
             listen: self.listen.clone(),
             peer_listen: self.peer_listen.clone(),

@@ -1,66 +1,65 @@
 //! Arguments, configuration, run, exit code.
-#![expect(clippy::print_stderr, reason = "what keeps the daemon from starting is said to whoever starts it")]
+#![expect(clippy::print_stderr, reason = "what keeps a command from being done is said to whoever gave it")]
 
 use std::{
     env,
-    ffi::OsString,
-    io::{self, IsTerminal},
-    os::unix::process::CommandExt,
+    io::{self, IsTerminal, Write},
     path::Path,
-    process::{self, ExitCode},
+    process::ExitCode,
 };
 
 use apt_huddle::{
-    cli::{Cli, Command},
-    config::{Config, ENV_PREFIX},
+    cli::{self, Cli, Command, Failure, Outcome},
+    config::{Config, ConfigError},
     daemon,
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
-/// Exit code of a configuration, like that of a command line, which cannot be used.
-const BAD_CONFIG: u8 = 2;
+/// Exit code of a configuration, a question or a command line which cannot be used.
+const BAD_USE: u8 = 2;
+/// Exit code of a command that found no daemon to ask.
+const NO_DAEMON: u8 = 3;
 /// Threads that move bytes; a small machine has two cores, and a large one needs no more for this.
 const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    match cli.command() {
-        Command::Run => run(cli.config.as_deref()),
-    }
-}
-
-/// glibc keeps what is freed below a size, and raises that size to the largest block it has seen freed: one index unpacked,
-/// and megabytes are kept for good. The size can be fixed only before a process starts, so this one starts once more.
-fn give_memory_back() {
-    const FIXED: &str = "MALLOC_MMAP_THRESHOLD_";
-    let mut arguments = env::args_os();
-    let (Some(name), Ok(program), None) = (arguments.next(), env::current_exe(), env::var_os(FIXED)) else { return };
-    // Only an error comes back, and then it goes on as it is.
-    let _error = process::Command::new(program).arg0(name).args(arguments).env(FIXED, "131072").exec();
-}
-
-fn run(file: Option<&Path>) -> ExitCode {
-    give_memory_back();
-    let text = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string()));
-    let mut variables = Vec::new();
-    for (name, value) in env::vars_os().filter_map(text) {
-        match value {
-            Ok(value) => variables.push((name, value)),
-            Err(_) if name.starts_with(ENV_PREFIX) => {
-                eprintln!("apt-huddle: {name}: not a text: expected UTF-8");
-                return ExitCode::from(BAD_CONFIG);
-            }
-            Err(_) => {}
-        }
-    }
-    let config = match Config::load(file, variables) {
+    let command = cli.command();
+    let config = match load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("apt-huddle: {error}");
-            return ExitCode::from(BAD_CONFIG);
+            return ExitCode::from(BAD_USE);
         }
     };
+    match command {
+        Command::Run => run(config),
+        Command::Why { question, json } => tell(cli::why(&config, &question, json)),
+        Command::Status { json } => tell(cli::status(&config, json)),
+    }
+}
+
+fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+    Config::load(file, env::vars_os())
+}
+
+/// Prints what a question to the daemon came to.
+fn tell(outcome: Result<Outcome, Failure>) -> ExitCode {
+    let (code, error) = match outcome {
+        Ok(Outcome { text, good }) => {
+            // Whoever closed the pipe has read enough.
+            let _closed = io::stdout().write_all(text.as_bytes());
+            return if good { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        }
+        Err(Failure::Question(error)) => (BAD_USE, error),
+        Err(Failure::Daemon(error)) => (NO_DAEMON, error),
+    };
+    eprintln!("apt-huddle: {error}");
+    ExitCode::from(code)
+}
+
+fn run(config: Config) -> ExitCode {
     log_to_stderr();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
     match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(daemon::run(config))) {

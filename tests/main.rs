@@ -32,5 +32,6 @@ mod e2e_lists;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_trust;
+mod e2e_why;
 
 mod house;

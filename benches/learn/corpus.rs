@@ -11,7 +11,7 @@ use apt_huddle::{
     hash::ContentHash,
 };
 use flate2::write::GzEncoder;
-use liblzma::{
+use xz2::{
     stream::{Check, Filters, LzmaOptions, Stream},
     write::XzEncoder,
 };

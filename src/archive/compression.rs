@@ -16,7 +16,7 @@ use std::io::{self, BufRead, BufReader, Read};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
-use liblzma::{bufread::XzDecoder, stream};
+use xz2::{bufread::XzDecoder, stream};
 
 use frames::{Lz4Frames, ZstdFrames};
 

@@ -130,7 +130,9 @@ mod tests {
     use super::*;
 
     /// A reader, and text that it likes.
-    const TARGETS: [(fn(&[u8]), &[u8]); 9] = [
+    type Target = (fn(&[u8]), &'static [u8]);
+
+    const TARGETS: [Target; 9] = [
         (deb822, include_bytes!("../../tests/fuzz/seeds/deb822/folded")),
         (clear_signed, include_bytes!("../../tests/fuzz/seeds/clear_signed/short")),
         (release, include_bytes!("../../tests/fuzz/seeds/release/short")),

@@ -143,7 +143,7 @@ pub fn place() -> Place {
 
 /// Packs bytes.
 pub fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
-    use liblzma::stream::{LzmaOptions, Stream};
+    use xz2::stream::{LzmaOptions, Stream};
     match compression {
         Compression::None => bytes.to_vec(),
         Compression::Gz => {
@@ -152,7 +152,7 @@ pub fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
             packer.finish().unwrap()
         }
         Compression::Xz => {
-            let mut packer = liblzma::write::XzEncoder::new(Vec::new(), 0);
+            let mut packer = xz2::write::XzEncoder::new(Vec::new(), 0);
             packer.write_all(bytes).unwrap();
             packer.finish().unwrap()
         }
@@ -169,7 +169,7 @@ pub fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
         }
         Compression::Lzma => {
             let stream = Stream::new_lzma_encoder(&LzmaOptions::new_preset(0).unwrap()).unwrap();
-            let mut packer = liblzma::write::XzEncoder::new_stream(Vec::new(), stream);
+            let mut packer = xz2::write::XzEncoder::new_stream(Vec::new(), stream);
             packer.write_all(bytes).unwrap();
             packer.finish().unwrap()
         }

@@ -1,8 +1,18 @@
-//! The command line.
+//! The command line: what may be asked of a daemon from a terminal, and how it is told.
+
+mod client;
+mod status;
+mod text;
+mod why;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use serde::de::DeserializeOwned;
+
+use crate::{config::Config, status::why::Trouble};
+
+use client::Reply;
 
 /// Peer-to-peer proxy for Debian archives.
 #[derive(Debug, Parser)]
@@ -21,11 +31,75 @@ pub enum Command {
     /// Run the daemon in the foreground. This is what happens without a command.
     #[default]
     Run,
+    /// Say on what a file's hash hangs: key, Release, index, file; or where that chain breaks.
+    Why {
+        /// A path in a repository, a URL, a file name, a package (hello, hello:amd64, hello=2.10-3), or a SHA-256.
+        #[arg(value_name = "PATH|PACKAGE|SHA256")]
+        question: String,
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say what the running daemon does.
+    Status {
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Cli {
     /// The command that was given, or the one that is meant without any.
     pub fn command(&mut self) -> Command {
         self.command.take().unwrap_or_default()
+    }
+}
+
+/// What a question to the daemon came to.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What is printed.
+    pub text: String,
+    /// Whether it is as one would wish it to be: for `why`, a chain is whole.
+    pub good: bool,
+}
+
+/// Why a question has no answer.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The daemon does not understand the question.
+    #[error("{0}")]
+    Question(String),
+    /// There is no daemon, or none that can answer.
+    #[error("{0}")]
+    Daemon(String),
+}
+
+/// Asks the daemon of this configuration why a file is what it is said to be.
+pub fn why(config: &Config, question: &str, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, &why::target(question))?;
+    let answer = understood(&reply)?;
+    let text = if json { reply.as_is() } else { why::render(&answer) };
+    Ok(Outcome { text, good: answer.whole })
+}
+
+/// Asks the daemon of this configuration what it does.
+pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, status::TARGET)?;
+    let report = understood(&reply)?;
+    let text = if json { reply.as_is() } else { status::render(&report) };
+    Ok(Outcome { text, good: true })
+}
+
+/// Reads an answer of the API, or what it says instead.
+fn understood<T: DeserializeOwned>(reply: &Reply) -> Result<T, Failure> {
+    let foreign = || Failure::Daemon(format!("what listens at {} is no apt-huddle of this version", reply.from));
+    match reply.status {
+        200 => serde_json::from_slice(&reply.body).map_err(|_| foreign()),
+        status => {
+            let trouble: Trouble = serde_json::from_slice(&reply.body).map_err(|_| foreign())?;
+            let error = text::clean(&trouble.error);
+            Err(if status == 400 { Failure::Question(error) } else { Failure::Daemon(error) })
+        }
     }
 }

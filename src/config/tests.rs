@@ -3,7 +3,7 @@ use super::*;
 fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
     let file = tempfile::Builder::new().suffix(".toml").tempfile().expect("room");
     fs::write(file.path(), text).expect("room");
-    let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+    let variables = variables.iter().map(|(name, value)| ((*name).into(), (*value).into()));
     let name = file.path().display().to_string();
     Config::load(Some(file.path()), variables).map_err(|error| error.to_string().replace(&name, "test.toml"))
 }

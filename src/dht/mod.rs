@@ -123,7 +123,7 @@ fn is_entry(entry: &str) -> bool {
 }
 
 /// Figures for the status page.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// IPv4 nodes known that answer.
     pub nodes_v4: usize,

@@ -2,7 +2,10 @@
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::report::{Download, Report};
+use super::{
+    report::{Download, Report},
+    words::{duration, milliseconds, size},
+};
 
 /// Downloads shown.
 const MAX_RECENT: usize = 25;
@@ -26,32 +29,38 @@ section{background:var(--card);border:1px solid var(--line);border-radius:.6rem;
 strong.peers,strong.mirror,strong.store{background:none}strong.peers{color:var(--peers)}strong.mirror{color:var(--mirror)}strong.store{color:var(--store)}
 table{border-collapse:collapse;width:100%;font-size:.92rem}th,td{text-align:left;padding:.35rem .6rem .35rem 0;border-bottom:1px solid var(--line);vertical-align:top}
 td.n,th.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}td.path{word-break:break-all}
-.bad{color:var(--bad);font-weight:600}code{font-size:.9em;word-break:break-all}
+.bad{color:var(--bad);font-weight:600}.good{color:var(--peers);font-weight:600}code{font-size:.9em;word-break:break-all}a{color:inherit}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.35rem 1rem;margin:0}dt{color:var(--soft)}dd{margin:0;word-break:break-all}
+form{display:flex;gap:.5rem}input{flex:1;min-width:0;font:inherit;padding:.35rem .6rem}button{font:inherit}
 ";
 
 /// Renders the page.
 pub fn render(report: &Report) -> Markup {
+    let body = html! {
+        h1 { "apt-huddle" }
+        p { (state(report)) }
+        (refusals(report))
+        (saved(report))
+        (recent(report))
+        (who(report))
+        (kept(report))
+    };
+    frame("apt-huddle", Some(REFRESH), &body)
+}
+
+/// What all pages have around them. One with `refresh` is loaded again after so many seconds.
+pub fn frame(title: &str, refresh: Option<u32>, body: &Markup) -> Markup {
     html! {
         (DOCTYPE)
         html lang="en" {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
-                meta http-equiv="refresh" content=(REFRESH);
-                title { "apt-huddle" }
+                @if let Some(seconds) = refresh { meta http-equiv="refresh" content=(seconds); }
+                title { (title) }
                 style { (PreEscaped(STYLE)) }
             }
-            body {
-                main {
-                    h1 { "apt-huddle" }
-                    p { (state(report)) }
-                    (refusals(report))
-                    (saved(report))
-                    (recent(report))
-                    (who(report))
-                    (kept(report))
-                }
-            }
+            body { main { (body) } }
         }
     }
 }
@@ -116,6 +125,7 @@ fn recent(report: &Report) -> Markup {
     html! {
         section {
             h2 { "Recent files" }
+            p.soft { "Each leads to the chain of signatures and hashes behind it; " a href="/why" { "ask for another" } "." }
             @if report.recent.is_empty() { p.soft { "None yet." } } @else {
                 table {
                     thead { tr { th { "File" } th.n { "Size" } th.n { "Pieces from peers" } th.n { "from the mirror" } th.n { "First byte" } th.n { "Took" } } }
@@ -130,7 +140,7 @@ fn download(file: &Download) -> Markup {
     html! {
         tr {
             td.path {
-                (file.path)
+                a href={ "/why?q=" (file.hash) } { (file.path) }
                 @if let Some(failure) = &file.failure { " " span.bad { (failure) } }
             }
             td.n { (size(file.size)) }
@@ -197,50 +207,5 @@ fn kept(report: &Report) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn size(bytes: u64) -> String {
-    let units = ["B", "kB", "MB", "GB", "TB"];
-    let (mut value, mut unit) = (bytes as f64, 0);
-    while value >= 999.5 && unit + 1 < units.len() {
-        value /= 1000.0;
-        unit += 1;
-    }
-    if unit == 0 || value >= 99.5 {
-        format!("{value:.0} {}", units[unit])
-    } else {
-        format!("{value:.1} {}", units[unit])
-    }
-}
-
-fn milliseconds(time: f64) -> String {
-    match time {
-        time if time >= 10_000.0 => format!("{:.0} s", time / 1000.0),
-        time if time >= 10.0 => format!("{time:.0} ms"),
-        time => format!("{time:.1} ms"),
-    }
-}
-
-fn duration(seconds: u64) -> String {
-    match (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, minutes) => format!("{minutes} min"),
-        (0, hours, minutes) => format!("{hours} h {minutes} min"),
-        (days, hours, _) => format!("{days} d {hours} h"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_and_times_are_short() {
-        assert_eq!(
-            [0, 999, 1000, 99_400, 524_288, 20_000_000_000].map(size),
-            ["0 B", "999 B", "1.0 kB", "99.4 kB", "524 kB", "20.0 GB"]
-        );
-        assert_eq!([5, 125, 7300, 90_000].map(duration), ["5 s", "2 min", "2 h 1 min", "1 d 1 h"]);
     }
 }

@@ -5,17 +5,17 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{dht, fetch, flow::learn::Refusal, store};
 
 use super::Window;
 
 /// The daemon at one moment.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// Version of the program.
-    pub version: &'static str,
+    pub version: String,
     /// Seconds since the start.
     pub uptime: u64,
     /// Where apt is served.
@@ -43,7 +43,7 @@ pub struct Report {
 }
 
 /// Bytes, since the start.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Bytes {
     /// Proven bytes that peers brought.
     pub from_peers: u64,
@@ -58,7 +58,7 @@ pub struct Bytes {
 }
 
 /// The network of peers.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Network {
     /// Nodes known that answer.
     pub nodes: usize,
@@ -68,7 +68,7 @@ pub struct Network {
 }
 
 /// A peer that was met.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Peer {
     /// Its address.
     pub address: SocketAddr,
@@ -85,7 +85,7 @@ pub struct Peer {
 }
 
 /// A download that ended.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Download {
     /// The file's path in its repository.
     pub path: String,
@@ -116,7 +116,7 @@ pub struct Download {
 }
 
 /// What is kept.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Kept {
     /// Files.
     pub objects: usize,
@@ -129,7 +129,7 @@ pub struct Kept {
 }
 
 /// A suite that is known.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Suite {
     /// Its repository.
     pub repository: String,
@@ -146,7 +146,7 @@ pub struct Suite {
 }
 
 /// Counts of Releases and indexes.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Releases {
     /// With a good signature.
     pub verified: u64,
@@ -157,7 +157,7 @@ pub struct Releases {
 }
 
 /// Something that was not learned from.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Refused {
     /// What it was.
     pub location: String,
@@ -177,7 +177,7 @@ impl Report {
         let learning = window.flow.learning();
         let suites = window.store.suites().unwrap_or_default();
         Self {
-            version: env!("CARGO_PKG_VERSION"),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime: (now - window.started).as_secs(),
             listen: window.listen.clone(),
             peer_listen: window.peer_listen.clone(),
@@ -242,7 +242,7 @@ fn kept(snapshot: store::Snapshot) -> Kept {
     Kept { objects: snapshot.objects, bytes: snapshot.bytes, quota: snapshot.quota, free: snapshot.free }
 }
 
-fn suite(info: store::SuiteInfo) -> Suite {
+pub(super) fn suite(info: store::SuiteInfo) -> Suite {
     Suite {
         repository: info.repository.to_string(),
         suite: info.suite,
@@ -253,7 +253,7 @@ fn suite(info: store::SuiteInfo) -> Suite {
     }
 }
 
-fn refused(refusal: Refusal) -> Refused {
+pub(super) fn refused(refusal: Refusal) -> Refused {
     Refused { location: refusal.location, reason: refusal.reason, is_bad: refusal.is_bad, at: seconds(refusal.at) }
 }
 
@@ -261,6 +261,7 @@ fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e5).round() / 1e2
 }
 
-fn seconds(time: SystemTime) -> u64 {
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
     time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -106,7 +106,8 @@ fn latest<'a>(connection: &Connection, found: &'a [Found]) -> Result<Option<&'a 
     Ok(latest.map(|(_, found)| found))
 }
 
-fn time(seconds: i64) -> SystemTime {
+/// A time that was written down as seconds since 1970.
+pub(super) fn time(seconds: i64) -> SystemTime {
     let span = Duration::from_secs(seconds.unsigned_abs());
     let time = if seconds < 0 { UNIX_EPOCH.checked_sub(span) } else { UNIX_EPOCH.checked_add(span) };
     time.unwrap_or(UNIX_EPOCH)

@@ -34,6 +34,7 @@ mod rebuild;
 mod repositories;
 mod schema;
 mod shelf;
+mod why;
 
 use std::{
     io,
@@ -52,6 +53,7 @@ pub use learn::{Gathering, Recorded};
 pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
+pub use why::{Holding, Index, Sought, Vouching};
 
 use marks::Marks;
 use objects::Objects;

@@ -77,6 +77,24 @@ fn in_page(
     Ok(of_key.map(Found::from).collect())
 }
 
+/// Looks through every promise there is, superseded ones too, for those that are wanted, up to so many.
+pub(super) fn scan(
+    connection: &Connection,
+    most: usize,
+    wanted: impl Fn(&Promise<'_>) -> bool,
+) -> Result<Vec<(u32, Found)>, StoreError> {
+    let mut statement = connection.prepare("SELECT id, promises FROM page")?;
+    let mut rows = statement.query([])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let repository = (row.get::<_, i64>(0)?.cast_unsigned() / PAGES) as u32;
+        let page = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let here = pages::promises(page).filter(&wanted).map(|promise| (repository, Found::from(promise)));
+        found.extend(here.take(most - found.len()));
+    }
+    Ok(found)
+}
+
 fn places_of(connection: &Connection, hash: ContentHash) -> Result<Vec<Place>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT places FROM places WHERE id = ?1")?;
     let mut rows = statement.query([pages::number_of(hash).cast_signed()])?;

@@ -12,6 +12,7 @@ use crate::hash::{Expected, PIECE_SIZE, Verified};
 mod crash;
 mod learning;
 mod room;
+mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";
 

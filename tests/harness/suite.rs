@@ -10,7 +10,6 @@ use std::{
 
 use apt_huddle::hash::ContentHash;
 use flate2::{Compression, write::GzEncoder};
-use liblzma::write::XzEncoder;
 use sequoia_openpgp::{
     Cert,
     armor::Kind,
@@ -22,6 +21,7 @@ use sequoia_openpgp::{
         stream::{self, Armorer, Message},
     },
 };
+use xz2::write::XzEncoder;
 
 use super::{archive::Package, mirror::http_date};
 

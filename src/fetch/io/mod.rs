@@ -49,11 +49,11 @@ async fn keep(lead: Lead, partial: Partial, verified: Verified, unmark: bool) {
     let (store, vouched) = (lead.shared.store.clone(), lead.vouched.clone());
     let kept = tokio::task::spawn_blocking(move || {
         let hash = vouched.expected().hash;
-        let kept = store.commit(partial, verified, &vouched);
+        // Before it can be asked for in parts.
         if unmark && let Err(error) = store.clear_mark(hash) {
             tracing::warn!(%error, "mark not cleared");
         }
-        kept
+        store.commit(partial, verified, &vouched)
     });
     match kept.await.expect("commit does not panic on a proof of its own partial") {
         Ok(_blob) => lead.progress.send_modify(|progress| progress.kept = true),

@@ -1,0 +1,84 @@
+//! `apt-huddle status`: the page in a few lines.
+
+use crate::status::{
+    report::Report,
+    words::{duration, files, milliseconds, moment, size},
+};
+
+use super::text::Text;
+
+/// What is asked of the API.
+pub const TARGET: &str = "/api/v1/status";
+
+/// Refusals shown.
+const MAX_REFUSALS: usize = 5;
+
+/// Renders a report.
+pub fn render(report: &Report) -> String {
+    let mut text = Text::default();
+    let page = report.listen.first().map_or_else(String::new, |at| format!(", http://{at}/"));
+    text.line(&format!("apt-huddle {}, up {}{page}", report.version, duration(report.uptime)));
+    bytes(&mut text, report);
+    network(&mut text, report);
+    known(&mut text, report);
+    text.into_string()
+}
+
+fn bytes(text: &mut Text, report: &Report) {
+    let bytes = &report.bytes;
+    text.gap();
+    text.line("Bytes since the start");
+    for (label, number) in [
+        ("from peers", bytes.from_peers),
+        ("from mirror", bytes.from_mirror),
+        ("from store", bytes.from_store),
+        ("to peers", bytes.up),
+    ] {
+        text.item(label, [size(number).as_str()]);
+    }
+    if report.under_way > 0 {
+        text.item("under way", [files(report.under_way as u64).as_str()]);
+    }
+}
+
+fn network(text: &mut Text, report: &Report) {
+    text.gap();
+    text.line("Network");
+    let banned = report.peers.iter().filter(|peer| peer.banned).count();
+    let banned = if banned > 0 { format!(", {banned} banned for false pieces") } else { String::new() };
+    text.item("peers", [format!("{} met{banned}", report.peers.len()).as_str()]);
+    let nodes = match &report.dht {
+        None => "off: nothing is shared".to_owned(),
+        Some(dht) => match dht.figures.lookup_p50_ms {
+            Some(time) => format!("{} known, half of the lookups take less than {}", dht.nodes, milliseconds(time)),
+            None => format!("{} known", dht.nodes),
+        },
+    };
+    text.item("nodes", [nodes.as_str()]);
+    let listen: Vec<_> = report.peer_listen.iter().map(ToString::to_string).collect();
+    if !listen.is_empty() {
+        text.item("listens at", [listen.join(", ").as_str()]);
+    }
+}
+
+fn known(text: &mut Text, report: &Report) {
+    let kept = &report.store;
+    text.gap();
+    text.line("Kept and known");
+    let free = kept.free.map_or_else(String::new, |free| format!("; {} free on the disk", size(free)));
+    let held = format!("{}, {} of {}{free}", files(kept.objects as u64), size(kept.bytes), size(kept.quota));
+    text.item("store", [held.as_str()]);
+    let releases = &report.releases;
+    let told = format!(
+        "{} verified, {} without a known key, {} refused",
+        releases.verified, releases.unverifiable, releases.bad
+    );
+    text.item("Releases", [told.as_str()]);
+    for suite in &report.suites {
+        let place = format!("{} {}", suite.repository, suite.suite);
+        text.item("suite", [place.as_str(), &format!("{}, of {}", files(suite.files), moment(suite.date))]);
+    }
+    for refusal in report.refusals.iter().filter(|refusal| refusal.is_bad).take(MAX_REFUSALS) {
+        text.item("REFUSED", [refusal.location.as_str(), &refusal.reason]);
+    }
+}
