@@ -65,7 +65,7 @@ impl Scene {
 
     /// How often a Packages file of this many entries was learned.
     fn times_learned(&self, files: usize) -> usize {
-        let is_of = |line: &&str| line.contains("learned ") && line.contains(&format!("files={files}"));
+        let is_of = |line: &&str| line.contains("learned ") && line.ends_with(&format!(" files={files}"));
         self.host.daemon.log().lines().filter(is_of).count()
     }
 
