@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   harness/archive --files--> harness/mirror --HTTP--> daemons (harness/machine, daemon) --HTTP--> apt-get, dpkg (harness/apt)
-//!                              harness/liar   --peer--^   ^--KRPC-- harness/probe
+//!                              harness/liar   --peer--^   ^--KRPC-- harness/probe, harness/libtorrent
 //! ```
 //!
 //! Everything happens on 127.0.0.0/8; every host has a network of its own, because limits count networks.
@@ -29,6 +29,7 @@ mod e2e_edges;
 mod e2e_faults;
 mod e2e_liars;
 mod e2e_lists;
+mod e2e_mainline;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_suites;

@@ -9,6 +9,7 @@
 //!
 //! Everything found is hearsay. Who fetches proves it.
 
+mod allowance;
 mod bencode;
 mod claim;
 mod contact;
@@ -20,9 +21,12 @@ mod limits;
 mod lookup;
 mod message;
 mod node;
+mod probe;
+mod reach;
 mod realm;
 mod saved;
 mod serve;
+mod signed;
 mod storage;
 mod table;
 mod tokens;
@@ -39,9 +43,15 @@ use crate::{
     hash::{Expected, PieceChain},
 };
 
+pub use contact::Contact;
 pub use find::Found;
+pub use id::{BadId, Id};
+pub use io::explorer::{Explorer, Hearing};
+pub use message::About;
+pub use probe::{Answered, Heard, Probe};
+pub use reach::{Dial, Reachability};
 
-use io::{Command, Driver};
+use io::{Command, Driver, Plan};
 use realm::Realm;
 
 /// Commands that wait for the task.
@@ -145,12 +155,23 @@ pub struct Snapshot {
     pub lookup_p95_ms: Option<f64>,
     /// The own addresses, as other nodes see them.
     pub external: Vec<SocketAddr>,
+    /// Whether others can connect over IPv4 to the port where peers are served; none when nothing is served.
+    pub reachable_v4: Option<Reachability>,
+    /// The same over IPv6.
+    pub reachable_v6: Option<Reachability>,
+    /// How many nodes the network has, estimated by how densely they stand.
+    pub estimate: usize,
 }
 
 impl Snapshot {
     /// Nodes known that answer, over IPv4 and IPv6.
     pub fn nodes(&self) -> usize {
         self.nodes_v4 + self.nodes_v6
+    }
+
+    /// Whether a stranger was able to connect to the port where peers are served.
+    pub fn is_reachable(&self) -> bool {
+        [self.reachable_v4, self.reachable_v6].contains(&Some(Reachability::Open))
     }
 }
 
@@ -173,6 +194,9 @@ impl From<node::Figures> for Snapshot {
             lookup_p50_ms: percentile(50),
             lookup_p95_ms: percentile(95),
             external: figures.external.into_iter().flatten().collect(),
+            reachable_v4: figures.reachability[0],
+            reachable_v6: figures.reachability[1],
+            estimate: figures.estimate,
         }
     }
 }
@@ -199,7 +223,15 @@ impl Dht {
         let realm = config.realm().map_err(|bad| std::io::Error::new(std::io::ErrorKind::InvalidInput, bad))?;
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let (figures, snapshot) = watch::channel(Snapshot::default());
-        let driver = Driver::bind(realm, config.bootstrap.clone(), listen, state_file, seed, figures).await?;
+        let plan = Plan {
+            realm,
+            bootstrap: config.bootstrap.clone(),
+            listen: listen.to_vec(),
+            state_file: Some(state_file),
+            seed,
+            is_mute: false,
+        };
+        let driver = Driver::bind(plan, figures).await?;
         let addrs = driver.local_addrs().into();
         driver.spawn(commands);
         Ok(Self { commands: sender, snapshot, addrs })
@@ -233,6 +265,12 @@ impl Dht {
         let (stored, receiver) = oneshot::channel();
         let _ = self.commands.send(Command::Publish { expected, chain: chain.clone(), port, stored }).await;
         receiver.await.unwrap_or(0)
+    }
+
+    /// Peers are served at that TCP port from now on. Others are asked to connect to it, and nothing is announced over a
+    /// family before one of them could; [`Snapshot`] has what they say.
+    pub async fn serve(&self, port: u16) {
+        let _ = self.commands.send(Command::Serve(port)).await;
     }
 
     /// Figures, at most a quarter of a second old while something happens.

@@ -61,9 +61,34 @@ impl Table {
         Self { own, buckets: vec![Vec::new(); 160] }
     }
 
+    /// The own id is another one from now on: the same nodes, as far as there is room for them.
+    pub fn rename(&mut self, own: Id) {
+        let nodes = std::mem::replace(self, Self::new(own)).buckets;
+        for node in nodes.into_iter().flatten() {
+            let Some(index) = self.index(&node.contact.id) else { continue };
+            if self.buckets[index].len() < capacity(index) && has_room_beside(&self.buckets[index], &node.contact) {
+                self.buckets[index].push(node);
+            }
+        }
+    }
+
+    /// How many nodes the network has, by how densely they stand around the own id.
+    pub fn estimate(&self) -> usize {
+        let mut near: Vec<f64> = self.lively_nodes().map(|node| self.own.distance(&node.contact.id).part()).collect();
+        near.sort_by(f64::total_cmp);
+        match near.get(K - 1) {
+            Some(part) => (K as f64 / part).min(1e9) as usize,
+            None => near.len(),
+        }
+    }
+
     /// Nodes that answer, as far as is known.
     pub fn lively(&self) -> usize {
-        self.nodes().filter(|node| node.silences < DOUBTFUL).count()
+        self.lively_nodes().count()
+    }
+
+    fn lively_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes().filter(|node| node.silences < DOUBTFUL)
     }
 
     /// Whether it holds nobody.

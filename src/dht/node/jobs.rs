@@ -9,7 +9,8 @@ use crate::{
         find::{Find, Found},
         flights::Flight,
         id::Id,
-        message::Reply,
+        message::{Query, Reply},
+        probe::{Probing, Way},
         walk::{Goal, Step, Walk},
     },
     hash::{Expected, PieceChain},
@@ -39,16 +40,18 @@ pub struct JobId(u64);
 /// What somebody wants, and how far it is.
 pub struct Job {
     key: Id,
-    work: Work,
+    pub(super) work: Work,
     asked: Duration,
     until: Duration,
     /// Walks under way.
     open: usize,
 }
 
-enum Work {
+/// What kind of job it is.
+pub(super) enum Work {
     Find(Find),
     Publish { port: u16, publication: Publication, stored: usize },
+    Probe(Probing),
 }
 
 impl Job {
@@ -61,14 +64,14 @@ impl Job {
 impl Node {
     /// Begins to look for holders and piece hashes of a file.
     pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
-        self.enter(&expected, Work::Find(Find::new(expected)), now)
+        self.enter(self.realm.key(&expected.hash), Work::Find(Find::new(expected)), now)
     }
 
     /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
     pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
         self.announced_port = Some(port);
         let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
-        self.enter(&expected, work, now)
+        self.enter(self.realm.key(&expected.hash), work, now)
     }
 
     /// Nobody waits for that job any more.
@@ -80,14 +83,17 @@ impl Node {
         }
     }
 
-    fn enter(&mut self, expected: &Expected, work: Work, now: Duration) -> JobId {
+    pub(super) fn new_job(&mut self) -> JobId {
         self.last += 1;
-        let id = JobId(self.last);
+        JobId(self.last)
+    }
+
+    pub(super) fn enter(&mut self, key: Id, work: Work, now: Duration) -> JobId {
+        let id = self.new_job();
         if self.waiting.len() >= MAX_WAITING {
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;
         }
-        let key = self.realm.key(&expected.hash);
         let job = Job { key, work, asked: now, until: now + TURN_DEADLINE, open: 0 };
         self.waiting.push_back((id, job));
         if self.is_alone() {
@@ -128,8 +134,17 @@ impl Node {
 
     fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
         let key = job.key;
+        if let Work::Probe(probing) = &job.work {
+            let way = probing.way();
+            self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
+            if let Way::Walk(target, goal) = way {
+                self.begin(target, goal, Some(id), now);
+            }
+            self.close_one(id, now);
+            return;
+        }
         let publication = match &mut job.work {
-            Work::Find(_) => None,
+            Work::Find(_) | Work::Probe(_) => None,
             Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
         };
         // A walk may end at once; the job does not end before all of its walks have begun.
@@ -201,6 +216,7 @@ impl Node {
                 Step::Store(to, token) => walking
                     .walk
                     .store(token)
+                    .filter(|query| !matches!(query, Query::AnnouncePeer { .. }) || self.may_tell(&to.addr))
                     .is_some_and(|query| self.ask(to.addr, Some(to.id), &query, 0, Purpose::Store(id), now)),
                 Step::Wait(wake) => {
                     walking.wake = *wake;
@@ -248,6 +264,7 @@ impl Node {
                 0
             }
             Work::Publish { stored, .. } => *stored,
+            Work::Probe(probing) => probing.stored,
         };
         self.cancel(id);
         self.outputs.push_back(Output::Event(Event::Ended(id, stored)));
@@ -268,6 +285,17 @@ impl Node {
         walking.wake = Some(now);
         let (target, job) = (walking.walk.target(), walking.job);
         let Some(job) = job else { return };
+        let private = self.realm.is_private();
+        let peers = reply.peers.iter().copied().map(plain);
+        let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
+        let peers: Vec<SocketAddr> = peers.collect();
+        if let Some(is_done) = self.handle_probed(job, flight.to, rtt, &peers, reply) {
+            if is_done && let Some(walking) = self.walks.get_mut(&id) {
+                walking.walk.finish();
+            }
+            return;
+        }
+        let Some(walking) = self.walks.get_mut(&id) else { return };
         if let Some(value) = reply.value
             && Id::of_item(value) == target
             && let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&job)
@@ -278,10 +306,6 @@ impl Node {
             return;
         }
         if !reply.peers.is_empty() || !reply.claims.is_empty() {
-            let private = self.realm.is_private();
-            let peers = reply.peers.iter().copied().map(plain);
-            let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
-            let peers: Vec<SocketAddr> = peers.collect();
             let claims: Vec<&[u8]> = reply.claims.iter().map(|(claim, _)| *claim).collect();
             self.handle_found(job, &peers, &claims, now);
         }
@@ -324,12 +348,11 @@ impl Node {
         let Some(walking) = self.walks.get_mut(&id) else { return };
         let is_announcement = walking.walk.handle_store_end();
         walking.wake = Some(now);
-        if let Some(Job { work: Work::Publish { stored, .. }, .. }) =
-            walking.job.and_then(|job| self.jobs.get_mut(&job))
-            && has_stored
-            && is_announcement
-        {
-            *stored += 1;
+        let job = walking.job.and_then(|job| self.jobs.get_mut(&job)).filter(|_| has_stored);
+        match job.map(|job| &mut job.work) {
+            Some(Work::Publish { stored, .. }) if is_announcement => *stored += 1,
+            Some(Work::Probe(probing)) => probing.stored += 1,
+            _ => {}
         }
     }
 }

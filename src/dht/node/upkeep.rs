@@ -125,6 +125,7 @@ impl Node {
             let wait = self.jittered(TICK);
             self.upkeep.tick = now + wait;
         }
+        self.have_port_tried(now);
         if self.upkeep.sweep <= now {
             self.server.sweep(now);
             self.upkeep.sweep = now + SWEEP;
