@@ -24,6 +24,7 @@ mod node;
 mod probe;
 mod reach;
 mod realm;
+mod rendezvous;
 mod saved;
 mod serve;
 mod signed;
@@ -51,11 +52,19 @@ pub use message::About;
 pub use probe::{Answered, Heard, Probe};
 pub use reach::{Dial, Reachability};
 
-use io::{Command, Driver, Plan};
+use io::{Command, Driver, Plan, lan::Lan, meeting::Meeting};
 use realm::Realm;
 
 /// Commands that wait for the task.
 const MAX_COMMANDS: usize = 1024;
+
+/// Nodes through which everybody enters Mainline.
+const MAINLINE: [&str; 4] = [
+    "router.bittorrent.com:6881",
+    "router.utorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+    "dht.libtorrent.org:25401",
+];
 
 /// The section `[dht]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -67,8 +76,12 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// What the members of a private network share. Means nothing in the public one.
     pub secret: String,
-    /// Whether the network may be found through Mainline. Does nothing yet.
+    /// Whether neighbours on the local link are looked for.
+    pub lan: bool,
+    /// Whether the network may be found through Mainline, and this node there.
     pub rendezvous: bool,
+    /// `host:port` of nodes through which Mainline is entered.
+    pub mainline: Vec<String>,
 }
 
 /// Which network to join.
@@ -93,6 +106,9 @@ pub enum BadConfig {
     /// An entry is not `host:port`.
     #[error("bootstrap: expected \"host:port\", found {0:?}")]
     Entry(String),
+    /// The same of Mainline's.
+    #[error("mainline: expected \"host:port\", found {0:?}")]
+    Mainline(String),
     /// A handle is asked for although the network is off.
     #[error("network = \"off\"")]
     Off,
@@ -100,7 +116,14 @@ pub enum BadConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { network: Network::Public, bootstrap: Vec::new(), secret: String::new(), rendezvous: true }
+        Self {
+            network: Network::Public,
+            bootstrap: Vec::new(),
+            secret: String::new(),
+            lan: true,
+            rendezvous: true,
+            mainline: MAINLINE.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -109,6 +132,9 @@ impl Config {
     pub fn check(&self) -> Result<(), BadConfig> {
         if let Some(entry) = self.bootstrap.iter().find(|entry| !is_entry(entry)) {
             return Err(BadConfig::Entry(entry.clone()));
+        }
+        if let Some(entry) = self.mainline.iter().find(|entry| !is_entry(entry)) {
+            return Err(BadConfig::Mainline(entry.clone()));
         }
         match self.network {
             Network::Private if self.secret.is_empty() => Err(BadConfig::NoSecret),
@@ -271,6 +297,33 @@ impl Dht {
     /// family before one of them could; [`Snapshot`] has what they say.
     pub async fn serve(&self, port: u16) {
         let _ = self.commands.send(Command::Serve(port)).await;
+    }
+
+    /// Looks for the network where no saved node and no entry leads to it: on the local link, and at the meeting point on
+    /// Mainline, as far as the configuration wants it. `port` is the one given to [`Dht::serve`], if any. `state_file` keeps
+    /// the nodes of Mainline. What is started ends with the node.
+    pub async fn seek(&self, config: &Config, port: Option<u16>, state_file: PathBuf, seeds: [u64; 2]) {
+        let Ok(realm) = config.realm() else { return };
+        if config.lan {
+            let (commands, snapshot) = (self.commands.downgrade(), self.snapshot.clone());
+            match Lan::join(realm.clone(), &self.addrs, seeds[0], commands, snapshot) {
+                Ok(lan) => lan.into_iter().for_each(Lan::spawn),
+                Err(error) => tracing::warn!(%error, "neighbours on the local link cannot be looked for"),
+            }
+        }
+        if config.rendezvous {
+            let meeting = Meeting {
+                realm,
+                entries: config.mainline.clone(),
+                listen: self.addrs.to_vec(),
+                state_file,
+                port,
+                seed: seeds[1],
+                commands: self.commands.downgrade(),
+                snapshot: self.snapshot.clone(),
+            };
+            meeting.spawn();
+        }
     }
 
     /// Figures, at most a quarter of a second old while something happens.

@@ -77,6 +77,13 @@ pub enum Reachability {
     Closed(Dial),
 }
 
+impl Reachability {
+    /// Whether there is nothing that somebody could do about it.
+    pub fn is_fine(self) -> bool {
+        !matches!(self, Self::Closed(_))
+    }
+}
+
 impl fmt::Display for Reachability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

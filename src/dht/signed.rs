@@ -161,8 +161,7 @@ impl SignedItems {
 
     /// Lets go of what has ended.
     pub fn sweep(&mut self, now: Duration) {
-        let ended: Vec<Distance> =
-            self.items.iter().filter(|(_, kept)| kept.until <= now).map(|(at, _)| *at).collect();
+        let ended: Vec<Distance> = self.items.iter().filter(|(_, kept)| kept.until <= now).map(|(at, _)| *at).collect();
         ended.iter().for_each(|at| self.remove(at));
     }
 
@@ -185,14 +184,7 @@ impl SignedItems {
 
 impl Kept {
     fn of(item: &Signed<'_>, subnet: Subnet, until: Duration) -> Self {
-        Self {
-            key: *item.key,
-            signature: *item.signature,
-            seq: item.seq,
-            value: item.value.to_vec(),
-            subnet,
-            until,
-        }
+        Self { key: *item.key, signature: *item.signature, seq: item.seq, value: item.value.to_vec(), subnet, until }
     }
 }
 
@@ -246,7 +238,8 @@ mod tests {
     #[test]
     fn numbers_never_go_back_and_values_do_not_change_under_one() {
         let mut items = SignedItems::new(Id::new([0; 20]));
-        let mut put = |seq, value: &[u8], cas| with_item(1, b"", seq, value, |item| items.put(&item, cas, from(1), NOW));
+        let mut put =
+            |seq, value: &[u8], cas| with_item(1, b"", seq, value, |item| items.put(&item, cas, from(1), NOW));
         assert_eq!(put(5, b"1:a", Some(4)), Ok(()), "there is nothing to compare with");
         assert_eq!(put(5, b"1:a", None), Ok(()));
         assert_eq!(put(5, b"1:b", None), Err(NotKept::Old));

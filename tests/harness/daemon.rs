@@ -23,11 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Stands for `[archive] lists`.
 const LISTS: &str = "APT_HUDDLE_ARCHIVE_LISTS";
 
+/// Stand for the keys by which a daemon looks for others by itself.
+const OUTWARD: [&str; 2] = ["APT_HUDDLE_DHT_RENDEZVOUS", "APT_HUDDLE_DHT_LAN"];
+
 /// The command line of the product with nothing inherited but the path. What this machine's own apt has fetched is not
 /// looked at.
 pub fn product() -> Command {
     let mut command = bare(Command::new(binary()));
     command.env(LISTS, "/nonexistent");
+    // No test speaks to any network but its own.
+    for key in OUTWARD {
+        command.env(key, "false");
+    }
     command
 }
 
@@ -91,6 +98,9 @@ impl Daemon {
     pub fn start(name: &str, config: &Path, shares: bool) -> Self {
         let mut command = product();
         command.arg("run").arg("--config").arg(config).env("APT_HUDDLE_LOG", "info").env_remove(LISTS);
+        for key in OUTWARD {
+            command.env_remove(key);
+        }
         command.env("HOME", config.parent().expect("a file is in a folder"));
         Self::start_as(name, command, shares).unwrap_or_else(|how| panic!("{name} ended with {how:?}"))
     }

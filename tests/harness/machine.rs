@@ -36,6 +36,8 @@ pub struct Config {
     pub proxy: String,
     /// `[dht] bootstrap`
     pub bootstrap: Vec<SocketAddr>,
+    /// `[dht] mainline`, through which the network is found; `rendezvous` is off where there is none.
+    pub mainline: Vec<SocketAddr>,
     /// Whether `[archive] lists` is where the machine's apt keeps them; else an empty place.
     pub own_lists: bool,
     /// Whether `[proxy] origins` names the mirror, which is on loopback.
@@ -52,6 +54,7 @@ impl Default for Config {
             quota: "10GB",
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
+            mainline: Vec::new(),
             own_lists: false,
             origin_allowed: true,
         }
@@ -146,6 +149,7 @@ impl Machine {
 
     fn toml(&self, config: &Config) -> String {
         let bootstrap: Vec<_> = config.bootstrap.iter().map(ToString::to_string).collect();
+        let mainline: Vec<_> = config.mainline.iter().map(ToString::to_string).collect();
         let origin_if = |named| if named { format!("{:?}", [&self.origin]) } else { "[]".into() };
         let mut text = String::new();
         write!(
@@ -154,7 +158,8 @@ impl Machine {
              [peer]\nlisten = [\"{}:0\"]\nupload_limit = {:?}\nshare = {:?}\n\
              [fetch]\nmirror = {:?}\n\
              [privacy]\npublic = {}\n\
-             [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
+             [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nlan = false\nrendezvous = {}\n\
+             mainline = {mainline:?}\n\
              [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\nlists = {:?}\n",
             config.proxy,
@@ -164,6 +169,7 @@ impl Machine {
             config.share,
             config.mirror,
             origin_if(config.public),
+            !mainline.is_empty(),
             self.store(),
             config.quota,
             self.apt_dir(),

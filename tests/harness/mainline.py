@@ -116,10 +116,13 @@ def obey(nodes, words):
         return peers(node, words[2])
     if command == "announce":
         # The binding cannot call dht_announce; a torrent announces itself, at the port that the node listens on.
-        params = lt.add_torrent_params()
-        params.info_hashes = lt.info_hash_t(sha1(words[2]))
-        params.save_path = "/nonexistent"
-        node.add_torrent(params).force_dht_announce()
+        torrent = node.find_torrent(sha1(words[2]))
+        if not torrent.is_valid():
+            params = lt.add_torrent_params()
+            params.info_hashes = lt.info_hash_t(sha1(words[2]))
+            params.save_path = "/nonexistent"
+            torrent = node.add_torrent(params)
+        torrent.force_dht_announce()
         return node.listen_port()
     if command == "nodes":
         return node.status().dht_nodes
@@ -135,7 +138,7 @@ def obey(nodes, words):
     if command == "getm":
         node.pop_alerts()
         node.dht_get_mutable_item(bytes.fromhex(words[2]), salt.encode())
-        return got(node, lt.dht_mutable_item_alert, lambda alert: True)
+        return got(node, lt.dht_mutable_item_alert, lambda alert: bytes(alert.salt) == salt.encode())
     if command == "putm":
         node.pop_alerts()
         node.dht_put_mutable_item(expanded(words[2]), bytes.fromhex(words[3]), words[5].encode(), salt.encode())

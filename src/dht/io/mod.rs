@@ -3,12 +3,15 @@
 //! ```text
 //!  mod.rs       the driver: one loop around one node
 //!  socket.rs    UDP                               explorer.rs  a node that is asked for raw things
-//!  dial.rs      TCP, to try somebody's port
+//!  dial.rs      TCP, to try somebody's port       lan.rs       neighbours
+//!                                                 meeting.rs   the meeting point on Mainline
 //! ```
 #![expect(clippy::disallowed_methods, reason = "the node's clock, its task and its file")]
 
 mod dial;
 pub mod explorer;
+pub mod lan;
+pub mod meeting;
 mod socket;
 
 use std::{

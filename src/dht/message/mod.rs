@@ -290,7 +290,9 @@ impl<'a> Asked<'a> {
             b"announce_peer" => read_announce(args)?,
             b"get" => Query::Get { target: id(args, b"target")? },
             b"put" => read_put(args)?,
-            b"dial_back" => Query::DialBack { port: port(args).ok_or(Refusal::Malformed)?, token: bytes(args, b"token") },
+            b"dial_back" => {
+                Query::DialBack { port: port(args).ok_or(Refusal::Malformed)?, token: bytes(args, b"token") }
+            }
             _ => return Err(Refusal::Method),
         };
         let wanted = args.key(b"want").map(Value::list).unwrap_or_default();
@@ -367,7 +369,10 @@ impl<'a> Reply<'a> {
             dial: values.key(b"dial").and_then(Value::int).and_then(Dial::read),
             about: About {
                 up_minutes: values.key(b"up").and_then(Value::int).and_then(|minutes| u32::try_from(minutes).ok()),
-                is_open: values.key(b"re").and_then(Value::int).and_then(|re| [None, Some(true), Some(false)].get(usize::try_from(re).ok()?).copied()?),
+                is_open: values
+                    .key(b"re")
+                    .and_then(Value::int)
+                    .and_then(|re| [None, Some(true), Some(false)].get(usize::try_from(re).ok()?).copied()?),
             },
             version: bytes(top, b"v").filter(|version| version.len() <= MAX_VERSION),
             seen_from: bytes(top, b"ip").and_then(read_peer),

@@ -250,9 +250,8 @@ impl Node {
             searching: self.jobs.len() + self.waiting.len(),
             timings: self.timings.iter().copied().collect(),
             external: Family::BOTH.map(|family| self.external(family)),
-            reachability: Family::BOTH.map(|family| {
-                self.dials.reachability(family).filter(|_| self.families[family.index()])
-            }),
+            reachability: Family::BOTH
+                .map(|family| self.dials.reachability(family).filter(|_| self.families[family.index()])),
             estimate: self.tables.iter().map(Table::estimate).max().unwrap_or(0),
         }
     }
