@@ -23,6 +23,7 @@ mod selftest;
 
 mod config;
 mod startup;
+mod tools;
 
 mod e2e_crash;
 mod e2e_edges;

@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{client, eventually};
+use super::{client, eventually, own_network};
 
 /// How long a daemon may take to say where it listens, or to go; generous, since many tests share few cores.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -81,6 +81,34 @@ pub struct Output {
     pub stdout: String,
     /// What it complained of.
     pub stderr: String,
+}
+
+/// A bare node of a DHT, `apt-huddle dht node`, and where it is. It ends when it is dropped.
+pub fn bare_node(network: &str, entry: Option<SocketAddr>, dir: &Path) -> (BareNode, SocketAddr) {
+    let mut command = product();
+    command.args(["dht", "node", "--json", "--network", network, "--listen", &format!("{}:0", own_network()), "--dir"]);
+    command.arg(dir).env("APT_HUDDLE_DHT_SECRET", "of the tests").env("APT_HUDDLE_DHT_MAINLINE", "");
+    if let Some(entry) = entry {
+        command.args(["--bootstrap", &entry.to_string()]);
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary was built");
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    out.read_line(&mut line).expect("it says where it listens");
+    let node = BareNode(child);
+    let said: Value = serde_json::from_str(&line).expect("JSON");
+    let at = said["listen"][0].as_str().expect("an address").parse().expect("an address");
+    (node, at)
+}
+
+/// The process of a bare node.
+pub struct BareNode(Child);
+
+impl Drop for BareNode {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
 }
 
 /// A running daemon. It is killed when it is dropped; when a test fails, it shows what it said.

@@ -138,7 +138,7 @@ def obey(nodes, words):
     if command == "getm":
         node.pop_alerts()
         node.dht_get_mutable_item(bytes.fromhex(words[2]), salt.encode())
-        return got(node, lt.dht_mutable_item_alert, lambda alert: bytes(alert.salt) == salt.encode())
+        return got(node, lt.dht_mutable_item_alert, lambda alert: alert.salt == salt)
     if command == "putm":
         node.pop_alerts()
         node.dht_put_mutable_item(expanded(words[2]), bytes.fromhex(words[3]), words[5].encode(), salt.encode())

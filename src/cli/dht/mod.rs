@@ -35,6 +35,9 @@ use told::{Item, Near, Peers, Ping, Put, Stored, Told};
 /// How long the network may take to be found.
 const FINDING: Duration = Duration::from_secs(10);
 
+/// Longest text of an item, in bytes: 1000 with its length and colon (BEP 44).
+const MAX_TEXT: usize = 996;
+
 /// Nodes nearest to an id that are shown: Kademlia's `k`.
 const SHOWN: usize = 8;
 
@@ -130,6 +133,12 @@ pub fn run(config: &Config, tool: &Tool) -> Result<Outcome, Failure> {
 
 impl Tool {
     async fn run(&self, config: &Config) -> Result<Outcome, Failure> {
+        if let Task::Put { text } = &self.task
+            && text.len() > MAX_TEXT
+        {
+            let problem = format!("the text has {} bytes: expected {MAX_TEXT} at most", text.len());
+            return Err(Failure::Question(problem));
+        }
         let node = self.start(config).await?;
         match &self.task {
             Task::Node { .. } => self.serve(&node).await,
@@ -162,9 +171,6 @@ impl Tool {
             }
             Task::Put { text } => {
                 let value = [format!("{}:", text.len()).as_bytes(), text.as_bytes()].concat();
-                if text.len() > 996 {
-                    return Err(Failure::Question(format!("the text has {} bytes: expected 996 at most", text.len())));
-                }
                 let target = Id::of_item(&value);
                 let stored = node.probe(Probe::Put { value }).await.count().await;
                 self.told(&Put { target: target.to_string(), stored })

@@ -1,3 +1,4 @@
+mod dial;
 mod hostile;
 mod network;
 
