@@ -85,11 +85,11 @@ impl Lan {
         snapshot: watch::Receiver<Snapshot>,
     ) -> io::Result<Option<Self>> {
         let outward = own.iter().filter(|at| !at.ip().to_canonical().is_loopback());
-        let suiting = outward.filter_map(|at| match at.ip().to_canonical() {
+        let mut suiting = outward.filter_map(|at| match at.ip().to_canonical() {
             IpAddr::V4(ip) => Some((ip, at.port())),
             IpAddr::V6(ip) => ip.is_unspecified().then_some((Ipv4Addr::UNSPECIFIED, at.port())),
         });
-        let Some((interface, port)) = suiting.last() else { return Ok(None) };
+        let Some((interface, port)) = suiting.next() else { return Ok(None) };
         let socket = open(interface, GROUP)?;
         Ok(Some(Self::with(socket, GROUP.into(), realm, port, seed, commands, snapshot)))
     }

@@ -133,10 +133,13 @@ pub struct Driver {
     finds: HashMap<JobId, mpsc::Sender<Found>>,
     publishes: HashMap<JobId, oneshot::Sender<usize>>,
     probes: HashMap<JobId, (mpsc::Sender<Heard>, oneshot::Sender<usize>)>,
-    dialled: (mpsc::Sender<(Ticket, Dial)>, mpsc::Receiver<(Ticket, Dial)>),
+    dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
     entries: (mpsc::Sender<Vec<SocketAddr>>, mpsc::Receiver<Vec<SocketAddr>>),
     save_at: Duration,
 }
+
+/// How a connection went.
+type Dialled = (Ticket, Dial);
 
 enum Wake {
     Received(usize, SocketAddr, usize),

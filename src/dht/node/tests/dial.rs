@@ -110,9 +110,9 @@ fn a_stranger_has_only_itself_dialled_and_not_often() {
     assert!(ask(at(5), Some(&token), 12 * SECOND).0.is_some());
     let mut dialled = 0;
     for n in 10..60 {
-        let reply = ask(at(n), None, 20 * SECOND).2.expect("a token");
+        let reply = ask(at(n), None, 30 * SECOND).2.expect("a token");
         let token = Value::parse(&reply).unwrap().key(b"r").unwrap().key(b"token").unwrap().bytes().unwrap().to_vec();
-        dialled += usize::from(ask(at(n), Some(&token), 20 * SECOND).0.is_some());
+        dialled += usize::from(ask(at(n), Some(&token), 30 * SECOND).0.is_some());
     }
     assert_eq!(dialled, 8, "a crowd does not have more than a few at once");
 }
