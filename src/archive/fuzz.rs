@@ -5,7 +5,7 @@ use std::{io::Read, sync::Arc, time::SystemTime};
 use crate::hash::{ContentHash, Expected};
 
 use super::{
-    Compression, Fingerprint, IndexKind, Place, Repository, Signer, Sources, Vouched,
+    Compression, Fingerprint, IndexKind, Place, Repository, Signer, Sources, Validity, Vouched,
     clearsign::{self, is_plain},
     deb822::{BadText, Comments, Paragraphs},
     decompress, entries, path, release,
@@ -56,7 +56,7 @@ pub fn release(bytes: &[u8]) {
         repository: Repository::restore("m.example.org"),
         suite_dir: "dists/sid".to_owned(),
         shareable: true,
-        check_valid_until: true,
+        validity: Validity::default(),
     };
     let signer = Signer { fingerprint: fingerprint.clone(), key: fingerprint, origin: Arc::from("") };
     let Ok(release) = release::read::read(bytes, place, signer) else { return };

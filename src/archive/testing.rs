@@ -19,7 +19,7 @@ use sequoia_openpgp::{
     types::{HashAlgorithm, ReasonForRevocation, SignatureType},
 };
 
-use super::{Compression, Keyring, Place, Repository};
+use super::{Compression, Keyring, Place, Repository, Validity};
 
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -137,7 +137,7 @@ pub fn place() -> Place {
         repository: Repository::restore("m.example.org/debian"),
         suite_dir: "dists/bookworm".to_owned(),
         shareable: true,
-        check_valid_until: true,
+        validity: Validity::default(),
     }
 }
 

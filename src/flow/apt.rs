@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::archive::{Keyring, Location, Sources, Trust};
+use crate::archive::{Keyring, Location, Pin, Sources, Trust};
 
 /// How often requests may have everything read again.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -70,7 +70,14 @@ impl Apt {
         for error in bad {
             tracing::warn!(%error, "keyring left out");
         }
-        *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+        let mut known = self.shared.trust.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(trust.with_pins_of(&known));
+    }
+
+    /// Takes what the latest Release of a suite says of the next one.
+    pub fn pin(&self, pin: Pin) {
+        let mut known = self.shared.trust.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut known).pin(pin);
     }
 
     /// Reads everything again unless that was done a moment ago, and says whether it was.

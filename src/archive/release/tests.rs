@@ -321,7 +321,8 @@ fn an_expired_release_is_stale_unless_apt_does_not_mind() {
     let check = |place| verify_inrelease(message.as_bytes(), place, &key.ring().into(), late);
     let valid_until = date::parse("Fri, 17 Jul 2026 09:12:31 UTC").unwrap();
     assert_eq!(check(place()), Verdict::Stale { valid_until });
-    assert!(check(Place { check_valid_until: false, ..place() }).verified().is_some());
+    let validity = Validity { check_valid_until: false, ..Validity::default() };
+    assert!(check(Place { validity, ..place() }).verified().is_some());
 }
 
 #[test]

@@ -42,7 +42,7 @@ fn the_one_line_style_is_read() {
     assert_eq!((all[0].line, all[1].line, all[2].line), (3, 4, 7));
     assert_eq!(all[1].types, [SourceType::DebSrc]);
     assert_eq!(all[1].architectures, ["amd64", "arm64"]);
-    assert!(!all[1].check_valid_until);
+    assert!(!all[1].validity.check_valid_until);
     let pick = Pick { fingerprint: FINGERPRINT.parse().unwrap(), exact: true };
     assert_eq!(all[1].signed_by, Some(SignedBy { files: vec!["/a.gpg".into()], picks: vec![pick], embedded: None }));
     assert_eq!(sources.keyring_files(), ["/a.gpg"]);
@@ -173,15 +173,60 @@ fn a_flat_entry_tells_where_its_repository_begins() {
     assert_eq!(place("http://m.example.org/repo/sub/dir/Packages"), None);
 }
 
+/// What entries for one place say of time.
+fn validity(name: &str, text: &str, url: &str) -> Validity {
+    good(name, text).validity(&at(url))
+}
+
 #[test]
-fn only_a_source_that_says_so_takes_expired_releases() {
+fn what_an_entry_says_of_time_is_read_in_both_styles() {
+    let options = "check-date=no Valid-Until-Min=60 valid-until-max=3600 date-max-future=20 check-valid-until=off";
+    let line = format!("deb [{options}] http://m.example.org sid main\n");
+    let fields = options.replace('=', ": ").replace(' ', "\n").replace(":\n", ": ");
+    let stanza = format!("Types: deb\nURIs: http://m.example.org\nSuites: sid\nComponents: main\n{fields}\n");
+    let seconds = std::time::Duration::from_secs;
+    let want = Validity {
+        check_date: false,
+        check_valid_until: false,
+        at_least: Some(seconds(60)),
+        at_most: Some(seconds(3600)),
+        ahead: seconds(20),
+    };
+    for (name, text) in [("a.list", &*line), ("a.sources", &*stanza)] {
+        assert_eq!(validity(name, text, "http://m.example.org/dists/sid/InRelease"), want, "{name}");
+        assert_eq!(validity(name, text, "http://m.example.org/dists/trixie/InRelease"), Validity::default(), "{name}");
+    }
+    let text = "deb [check-valid-until=no] http://m.example.org sid main\ndeb http://m.example.org sid contrib\n";
+    let both = validity("a.list", text, "http://m.example.org/dists/sid/InRelease");
+    assert!(both.check_valid_until, "two entries disagree");
+}
+
+#[test]
+fn the_architecture_is_filled_in() {
+    let line = "deb http://m.example.org/$(ARCH)/debian $(ARCH)/\ndeb http://m.example.org/p/$(ARCH) a-$(ARCH) main\n";
+    let stanza = "Types: deb\nURIs: http://m.example.org/$(ARCH)/debian\nSuites: $(ARCH)/\n\n\
+                  Types: deb\nURIs: http://m.example.org/p/$(ARCH)\nSuites: a-$(ARCH)\nComponents: main\n";
+    for (name, text) in [("a.list", line), ("a.sources", stanza)] {
+        let sources = good(name, text);
+        let place = |url: String| sources.place(&at(&url)).map(|(repository, dir)| (repository.to_string(), dir));
+        let a = ARCHITECTURE;
+        let flat = place(format!("http://m.example.org/{a}/debian/{a}/InRelease"));
+        assert_eq!(flat, Some((format!("m.example.org/{a}/debian"), a.to_owned())), "{name}");
+        let suite = place(format!("http://m.example.org/p/{a}/dists/a-{a}/InRelease"));
+        assert_eq!(suite, Some((format!("m.example.org/p/{a}"), format!("dists/a-{a}"))), "{name}");
+    }
+}
+
+#[test]
+fn a_comment_begins_at_the_first_hash_that_is_in_no_brackets() {
     let sources = good(
         "a.list",
-        "deb [check-valid-until=no] http://m.example.org sid main\ndeb http://m.example.org trixie main\n",
+        "deb [signed-by=/a#b.gpg] http://m.example.org sid main # [c\n#deb [x] http://n.example.org\n\
+         deb http://o.example.org sid main #x [y=z] #\n",
     );
-    assert!(!sources.checks_valid_until(&at("http://m.example.org/dists/sid/InRelease")));
-    assert!(sources.checks_valid_until(&at("http://m.example.org/dists/trixie/InRelease")));
-    assert!(sources.checks_valid_until(&at("http://n.example.org/dists/sid/InRelease")));
+    assert_eq!(sources.keyring_files(), ["/a#b.gpg"]);
+    let components: Vec<_> = sources.iter().map(|source| source.components.join(" ")).collect();
+    assert_eq!(components, ["main", "main"]);
 }
 
 proptest! {
