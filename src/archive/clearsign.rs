@@ -152,6 +152,22 @@ mod tests {
         }
     }
 
+    proptest::proptest! {
+        #[test]
+        fn what_is_framed_is_taken_apart_again(
+            lines in proptest::collection::vec("(- |-|-----(BEGIN|END) PGP SIGNATURE-----)?[ -~\u{e4}\t]{0,12}", 1..8),
+            blanks in proptest::collection::vec("[ \t]{0,3}", 8),
+            crlf: bool,
+        ) {
+            let lines: Vec<_> = lines.iter().map(|line| line.trim_end_matches([' ', '\t'])).collect();
+            let escape = |line: &&str| if line.starts_with('-') { format!("- {line}") } else { (*line).to_owned() };
+            let escaped: Vec<_> = lines.iter().map(escape).zip(&blanks).map(|(line, blank)| line + blank).collect();
+            let message = framed("Hash: SHA512\n", &escaped.join("\n"), "");
+            let message = if crlf { message.replace('\n', "\r\n") } else { message };
+            proptest::prop_assert_eq!(text(&message), Ok(lines.join("\n")));
+        }
+    }
+
     #[test]
     fn an_endless_signature_is_refused() {
         let message = framed("", "A: 1", "").replace("wsBz", &"wsBz\n".repeat(MAX_BLOCK));
