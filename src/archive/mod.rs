@@ -26,7 +26,7 @@ mod scope;
 mod signature;
 mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod trust;
 mod validity;
 mod vouched;
