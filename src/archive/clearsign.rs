@@ -73,6 +73,7 @@ pub fn split(message: &[u8]) -> Result<ClearSigned, &'static str> {
         match line {
             END => break,
             line if line.starts_with(b"-") => return Err("a line with a dash inside the signature"),
+            line if !is_plain(line) => return Err("a carriage return or NUL inside a line of the signature"),
             _ if signatures.len() > MAX_BLOCK => return Err("a signature of more than 64 KiB"),
             _ => {}
         }
@@ -143,6 +144,8 @@ mod tests {
             framed("", "A: 1\rB: 2", ""),
             framed("", "A: 1\r\r\nB: 2", ""),
             framed("", "A: 1\0", ""),
+            good.replace("wsBz", "ws\0Bz"),
+            good.replace("wsBz", "ws\rBz"),
             "-----BEGIN PGP SIGNED MESSAGE-----".to_owned(),
             "-----BEGIN PGP SIGNED MESSAGE-----\n\nA: 1\n".to_owned(),
             String::new(),
