@@ -4,13 +4,25 @@
 //! answered like what is not here.
 //!
 //! ```text
-//!  GET|HEAD /~/<sha256>          the file, or one Range of it:  200, 206, 416
-//!  GET|HEAD /~/<sha256>/pieces   its piece chain as bytes:      200
-//!       X-Huddle-Chain: <sha256 of the chain>                   with all of these
-//!  anything else                                                404 (costs the asker more than a hit)
-//!  too many uploads at once                                     503 and Retry-After
-//!  an address that asked or missed too much                     429 and Retry-After
+//!  a file that is held
+//!  GET|HEAD /~/<sha256>          the file, or one Range of it:      200, 206, 416
+//!  GET|HEAD /~/<sha256>/pieces   its piece chain as bytes:          200
+//!       X-Huddle-Chain: <sha256 of the chain>                       with all of these
+//!
+//!  a file on its way, of which pieces are lent
+//!  GET|HEAD /~/<sha256>          a Range of pieces that it has:     206; of others, or not yet: 416; the whole: 404
+//!       X-Huddle-Unproven: 1     the bytes came from a mirror and are not proven
+//!  GET|HEAD /~/<sha256>/pieces   its chain if proven, or nothing:   200
+//!       X-Huddle-Have: 05        the pieces that it has: one bit each, the lowest of each byte first, in hexadecimal
+//!       X-Huddle-Chain: ...      with proven bytes and a chain, once every state of that is proven
+//!
+//!  anything else                                                    404 (costs the asker more than a hit)
+//!  too many uploads at once                                         503 and Retry-After
+//!  an address that asked or missed too much                         429 and Retry-After
 //! ```
+//!
+//! A piece that is not there yet is `416` and no miss: who asks has been told that the file is here, and asks again. So
+//! `404` goes on to mean that there is nothing at all.
 //!
 //! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
 //! uploads, the store's offer, and a body that the [`faucet`] lets through. [`budget`], [`faucet`] and [`ask`] are pure;
