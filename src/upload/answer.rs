@@ -31,6 +31,9 @@ const HAVE: &str = "x-huddle-have";
 /// Marks bytes that came from a mirror and are not proven yet.
 const UNPROVEN: &str = "x-huddle-unproven";
 
+/// Bytes of a body that are read at a time.
+const CHUNK: u64 = 64 * 1024;
+
 /// What a peer is told to wait when all places are taken.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
 
@@ -60,7 +63,7 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
         }
         Err(_) => return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT),
     };
-    let sending = Sending { give: give.into_inner(), peer, _active: None, _place: place };
+    let sending = Sending { give, _active: None, _place: place };
     match (asked, offer.of) {
         (Ask::File(_), Offered::Whole(blob)) => file(&request, blob, sending),
         (Ask::Pieces(_), Offered::Whole(blob)) => chain(&request, &blob.chain, sending),
@@ -71,8 +74,7 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
 
 /// What a body holds for as long as it is sent.
 struct Sending {
-    give: Arc<Give>,
-    peer: Peer,
+    give: Data<Give>,
     _active: Option<Active>,
     _place: Seat,
 }
@@ -190,11 +192,10 @@ fn send(
     }
     sending._active = Some(Active::new(&sending.give.meter));
     let body = stream::unfold((source, bytes, sending), |(source, mut left, sending)| async move {
-        let length = (left.end - left.start).min(sending.give.pace.chunk() as u64) as usize;
+        let length = (left.end - left.start).min(CHUNK) as usize;
         if length == 0 {
             return None;
         }
-        sending.give.pace.take(sending.peer, length).await;
         let chunk = source.read(left.start, length).await;
         // After an error there is no next chunk; the connection ends short of the promised length.
         left.start = if chunk.is_ok() { left.start + length as u64 } else { left.end };

@@ -23,7 +23,7 @@ fn promising(files: &[&[u8]]) -> (House, Store) {
     (house, store)
 }
 
-fn loan(store: &Store, content: &[u8]) -> Option<std::sync::Arc<Loan>> {
+fn loan(store: &Store, content: &[u8]) -> Option<Arc<Loan>> {
     match store.offer(expected(content).hash).unwrap()?.of {
         Offered::Lent(loan) => Some(loan),
         Offered::Whole(_) => panic!("it is not whole"),
