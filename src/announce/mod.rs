@@ -157,3 +157,6 @@ async fn tell(dht: Dht, store: Store, port: u16, hash: ContentHash) -> Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
