@@ -71,6 +71,14 @@ impl Tale {
         Self { chain, ..flipped }
     }
 
+    /// True from this piece on; before it flipped pieces and states that agree with them, so that the chains part there.
+    pub fn false_before(package: &Package, fork: u64) -> Self {
+        let truth = Self::honest(package);
+        let mut tale = Self::consistent_lie(package, &(0..fork).collect::<Vec<_>>());
+        tale.chain[fork as usize..].copy_from_slice(&truth.chain[fork as usize..]);
+        tale
+    }
+
     /// An answer that reaches these bytes stops before them.
     pub fn stalling_on(self, span: Range<u64>) -> Self {
         Self { stall: Some(span), ..self }
