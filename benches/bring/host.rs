@@ -8,7 +8,7 @@ use std::{
 
 use apt_huddle::{
     archive::{Location, Repository, Vouched},
-    fetch::{self, Claim, Fetcher, Growing, Holder, MirrorUse, Origin},
+    fetch::{self, Claim, Cut, Fetcher, Growing, Holder, MirrorUse, Origin},
     hash::{Expected, Hasher},
     mirror::{Mirror, guard::Reach},
     peer::Pool,
@@ -98,6 +98,8 @@ pub struct Brought {
     pub took: Duration,
     /// Bytes that came and were of no use.
     pub wasted: u64,
+    /// How often the reader was cut and began anew.
+    pub cuts: u32,
 }
 
 impl Host {
@@ -120,7 +122,7 @@ impl Host {
         self.fetcher.start(lead, origin, holders)
     }
 
-    /// Brings a package and reads it as the door does.
+    /// Brings a package and reads it as the door does, again when it is cut.
     ///
     /// # Panics
     /// When it does not come, or comes wrong.
@@ -132,13 +134,18 @@ impl Host {
     ) -> Brought {
         let begun = Instant::now();
         let mut growing = self.start(package, mirror, holders);
-        let (mut at, mut hash) = (0, Sha256::new());
+        let (mut at, mut hash, mut cuts) = (0, Sha256::new(), 0);
         while at < package.size {
             let read = timeout(PATIENCE, growing.read(at, package.size)).await;
-            let read = read.unwrap_or_else(|_| panic!("{}: nothing comes after {at} bytes", package.name));
-            let bytes = read.unwrap_or_else(|cut| panic!("{}: {cut}", package.name));
-            hash.update(&bytes);
-            at += bytes.len() as u64;
+            match read.unwrap_or_else(|_| panic!("{}: nothing comes after {at} bytes", package.name)) {
+                Ok(bytes) => {
+                    hash.update(&bytes);
+                    at += bytes.len() as u64;
+                }
+                // As apt does, which then gets the whole file anew.
+                Err(Cut::Tainted) if cuts < 10 => (at, hash, cuts) = (0, Sha256::new(), cuts + 1),
+                Err(cut) => panic!("{}: {cut}", package.name),
+            }
         }
         let took = begun.elapsed();
         assert_eq!(hex(&hash.finalize()), package.sha256, "{} came wrong", package.name);
@@ -146,7 +153,7 @@ impl Host {
         let expected = *growing.expected();
         let reports = self.fetcher.snapshot().recent;
         let report = reports.iter().find(|report| report.expected == expected).expect("one of the latest");
-        Brought { took, wasted: report.wasted }
+        Brought { took, wasted: report.wasted, cuts }
     }
 
     /// Whether a peer is kept out for a lie.

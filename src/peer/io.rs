@@ -152,9 +152,13 @@ impl Pool {
         self.shared.lock().standings.handle_proven(peer, bytes, Instant::now());
     }
 
-    /// A piece or state of that peer was proven false: it is named in the log and kept out.
+    /// A piece or state of that peer was proven false: it is named in the log and kept out. Its connection ends, and what it
+    /// was asked for is [`Failure::Lost`].
     pub fn convict(&self, peer: SocketAddr, what: &str) {
-        let term = self.shared.lock().standings.handle_convicted(peer, Instant::now());
+        let mut state = self.shared.lock();
+        let term = state.standings.handle_convicted(peer, Instant::now());
+        state.connections.remove(&peer);
+        drop(state);
         tracing::warn!(%peer, hours = term.as_secs() / 3600, "liar banned: {what}");
     }
 
@@ -253,7 +257,7 @@ impl Connection {
         // A kept connection ends without a word when the peer has had enough of idling, or with one when it closes after
         // an answer; what is asked and not answered is asked anew.
         let is_over = failure.is_none() || (failure == Some(Failure::Lost) && self.is_stale);
-        if is_over {
+        if is_over && !self.is_banned() {
             self.ask_anew();
             if !self.waiting.is_empty() {
                 failure = self.dial_and_serve().await;
@@ -271,6 +275,10 @@ impl Connection {
         for reply in self.replies.into_values().chain(self.waiting.into_iter().map(|waiting| waiting.reply)) {
             let _gone = reply.send(Err(failure));
         }
+    }
+
+    fn is_banned(&self) -> bool {
+        self.shared.lock().standings.is_banned(self.peer, Instant::now())
     }
 
     async fn dial_and_serve(&mut self) -> Option<Failure> {

@@ -79,7 +79,7 @@ fn together(world: &World<'_>, depot: &Depot, tale: &Tale, case: &str) -> Vec<Se
     let truth = chain_of(depot.package());
     let swarm = |crowd: &Crowd| stream::iter([Holder::Chain(truth.clone())]).chain(known(crowd.all())).boxed();
     let outcome = repeat(world, depot, tale, None, swarm);
-    vec![Seen::at_most(case, 3.0, "pieces wasted", outcome.worst), verdict(case, outcome.banned)]
+    outcome.rows(case, 3.0)
 }
 
 /// The same, liars known first and the honest peer, or the mirror, later.
@@ -95,12 +95,7 @@ pub fn first(world: &World<'_>) -> Vec<Seen> {
     let alone = repeat(world, &depot, &tale, Some(&line), |crowd| {
         known(crowd.liars()).chain(known_after(LATER, Vec::new())).boxed()
     });
-    let mut seen = Vec::new();
-    for (case, outcome) in [("liars first, an honest peer later", late), ("liars first, the mirror later", alone)] {
-        seen.push(Seen::at_most(case, 16.0, "pieces wasted", outcome.worst));
-        seen.push(verdict(case, outcome.banned));
-    }
-    seen
+    [late.rows("liars first, an honest peer later", 16.0), alone.rows("liars first, the mirror later", 16.0)].concat()
 }
 
 /// Eight peers of which seven tell the same tale.
@@ -141,7 +136,15 @@ impl Crowd {
 
 struct Outcome {
     worst: f64,
+    cuts: u32,
     banned: bool,
+}
+
+impl Outcome {
+    fn rows(&self, case: &str, bar: f64) -> Vec<Seen> {
+        let cuts = Seen::at_most(case, 1.0, "answers cut", f64::from(self.cuts));
+        vec![Seen::at_most(case, bar, "pieces wasted", self.worst), cuts, verdict(case, self.banned)]
+    }
 }
 
 fn repeat(
@@ -152,7 +155,7 @@ fn repeat(
     swarm: impl Fn(&Crowd) -> BoxStream<'static, Holder>,
 ) -> Outcome {
     let mut holders = Holders::of(&depot.all());
-    let mut outcome = Outcome { worst: 0.0, banned: true };
+    let mut outcome = Outcome { worst: 0.0, cuts: 0, banned: true };
     for _ in 0..world.runs {
         let crowd = Crowd::gather(&mut holders, tale);
         // With `last` the mirror comes when peers cannot, which is later.
@@ -160,6 +163,7 @@ fn repeat(
         let coming = host.bring(depot.package(), mirror.map(Link::addr), swarm(&crowd));
         let brought = world.wait(coming);
         outcome.worst = outcome.worst.max(pieces(&brought));
+        outcome.cuts = outcome.cuts.max(brought.cuts);
         outcome.banned &= crowd.is_judged_by(&host, depot.package());
     }
     outcome
