@@ -1,7 +1,9 @@
 //! Daemons as processes, and what they cost when nobody helps.
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::Path,
     time::Duration,
 };
 
@@ -47,6 +49,12 @@ impl Member {
             assert_eq!(answer.status, 200, "{url}: {}", answer.text());
         }
         member
+    }
+
+    /// Leaves its log where `cargo` keeps a bench's files, to look at when a bar is missed.
+    pub fn leave_log(&self, name: &str) {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bring-{name}.log"));
+        fs::write(path, self.daemon.log()).ok();
     }
 }
 

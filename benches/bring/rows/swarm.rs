@@ -68,6 +68,7 @@ pub fn replay(_: &World<'_>) -> Vec<Seen> {
         let runs: Vec<_> = runs.collect();
         runs.into_iter().map(|run| run.join().expect("every file comes")).collect()
     });
+    (1..).zip(&members).for_each(|(number, member)| member.leave_log(&format!("replay-{number}")));
     let last = &members[DAEMONS / 2..];
     let (mut peers, mut all) = (0, 0);
     for member in last {
@@ -117,6 +118,7 @@ pub fn twenty(_: &World<'_>) -> Vec<Seen> {
         }
     });
     let took = begun.elapsed().as_secs();
+    (1..).zip(&members).for_each(|(number, member)| member.leave_log(&format!("twenty-{number}")));
     let files = (line.down() - before) as f64 / package.size as f64;
     vec![
         Seen::at_most("20 empty clients at once, 100 MB", 1.5, "files of the mirror", files).with(&format!("{took} s")),
