@@ -59,6 +59,8 @@ pub enum Holder {
     Peer(SocketAddr),
     /// A piece chain that somebody claims.
     Chain(PieceChain),
+    /// All who can be found now were named; a later search may find more.
+    Searched,
 }
 
 /// Where a file comes from when nobody else has it.

@@ -4,6 +4,7 @@
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
 pub mod apt;
+mod holders;
 mod index;
 pub mod learn;
 mod lists;
@@ -22,8 +23,8 @@ use futures_util::{Stream, StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
-    dht::{Dht, Found},
+    archive::{self, Location, Privacy, Repository, Vouched},
+    dht::Dht,
     fetch::{Claim, Failure, Fetcher, Holder, Origin, SAFETY_CATCH},
     hash::{Expected, Hasher},
     mirror::{
@@ -244,16 +245,11 @@ impl Flow {
 
     /// Who has it: found while the mirror already brings it, never waited for.
     fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
-        let network = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0);
-        let found = |file: Shareable| network.map(|dht| dht.lookup(file));
-        let Some(found) = vouched.shareable().and_then(found) else { return futures_util::stream::empty().boxed() };
-        let holder = |found| match found {
-            Found::Holder(address) => Holder::Peer(address),
-            Found::Chain(chain) => Holder::Chain(chain),
+        let (Some(dht), Some(file)) = (self.shared.stations.dht.clone(), vouched.shareable()) else {
+            return futures_util::stream::empty().boxed();
         };
-        futures_util::stream::unfold(found, |mut found| async { found.recv().await.map(|one| (one, found)) })
-            .map(holder)
-            .boxed()
+        let search = move || (dht.snapshot().nodes() > 0).then(|| dht.lookup(file));
+        holders::look_for(vouched.expected(), search).boxed()
     }
 
     fn origin(&self, ask: &Ask) -> Origin {

@@ -198,6 +198,7 @@ impl<'a> Flight<'a> {
     fn handle_holder(&mut self, holder: Holder) {
         match holder {
             Holder::Chain(chain) => self.claim(chain, None),
+            Holder::Searched => self.plan.handle_holders_ended(),
             Holder::Peer(address) => {
                 if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
                     let rate = self.shared.pool.rate(address);
@@ -212,7 +213,7 @@ impl<'a> Flight<'a> {
     fn handle_reached(&mut self, Reached { source, piece, result }: Reached) -> Result<(), Failure> {
         let now = Instant::now();
         match (result, piece) {
-            (Ok(Answer::Body { bytes, chain }), Some(piece)) => {
+            (Ok(Answer::Body { bytes, chain, .. }), Some(piece)) => {
                 self.received += bytes.len() as u64;
                 if let Some(digest) = chain
                     && self.expected.pieces() > 1
@@ -222,13 +223,14 @@ impl<'a> Flight<'a> {
                 }
                 self.handle_piece(source, piece, &bytes, now)?;
             }
-            (Ok(Answer::Body { bytes, .. }), None) => {
+            (Ok(Answer::Pieces { chain, .. }), _) => {
                 self.plan.handle_chain(source, now);
-                match PieceChain::decode(&self.expected, &bytes) {
-                    Ok(chain) => self.claim(chain, Some(source)),
-                    Err(_) => self.plan.handle_gone(source),
+                if let Some(chain) = chain {
+                    self.claim(chain, Some(source));
                 }
             }
+            (Ok(Answer::Lacking), piece) => self.fail(source, piece, None, now),
+            (Ok(Answer::Body { .. }), None) => self.plan.handle_gone(source),
             (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
             (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
             (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
