@@ -60,7 +60,7 @@ impl Member {
 
 /// No peers at all; 20 dead announcers; a DHT that never answers; each beside a plain client of the mirror.
 pub fn alone(_: &World<'_>) -> Vec<Seen> {
-    let cases: [(&str, fn(&Silent, &Member, &[&str])); 3] = [
+    let cases: [(&str, Prepare); 3] = [
         ("no peers", |_, _, _| ()),
         ("20 dead announcers", Silent::announce),
         ("a DHT that is mute", |silent, _, _| silent.other.daemon.signal("STOP")),
@@ -68,7 +68,10 @@ pub fn alone(_: &World<'_>) -> Vec<Seen> {
     cases.into_iter().flat_map(|(case, prepare)| beside_the_mirror(case, prepare)).collect()
 }
 
-fn beside_the_mirror(case: &str, prepare: fn(&Silent, &Member, &[&str])) -> Vec<Seen> {
+/// What is done to a host, and to those who do not answer it, before it is asked for files of these hashes.
+type Prepare = fn(&Silent, &Member, &[&str]);
+
+fn beside_the_mirror(case: &str, prepare: Prepare) -> Vec<Seen> {
     let depot = Depot::of([12 * MB; TIMES]);
     let mirror = depot.mirror();
     let line = Link::to(mirror.addr(), Line::of(10));
