@@ -225,16 +225,12 @@ impl<'a> Flight<'a> {
             }
             (Ok(Answer::Pieces { chain, .. }), _) => {
                 self.plan.handle_chain(source, now);
-                if let Some(chain) = chain {
-                    self.claim(chain, Some(source));
-                }
+                chain.into_iter().for_each(|chain| self.claim(chain, Some(source)));
             }
-            (Ok(Answer::Lacking), piece) => self.fail(source, piece, None, now),
-            (Ok(Answer::Body { .. }), None) => self.plan.handle_gone(source),
             (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
-            (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
+            (Ok(Answer::Body { .. }), None) | (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
             (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
-            (Err(_), piece) => self.fail(source, piece, None, now),
+            (Ok(Answer::Lacking) | Err(_), piece) => self.fail(source, piece, None, now),
         }
         Ok(())
     }
