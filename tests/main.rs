@@ -24,6 +24,7 @@ mod selftest;
 mod config;
 mod startup;
 
+mod e2e_bring;
 mod e2e_crash;
 mod e2e_edges;
 mod e2e_faults;

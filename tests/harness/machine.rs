@@ -17,6 +17,7 @@ use super::{
     deb::hex,
     mirror::Mirror,
     own_network, scratch,
+    suite::Signer,
 };
 
 /// What differs from host to host in the daemon's configuration.
@@ -69,12 +70,17 @@ pub struct Machine {
 impl Machine {
     /// A host that installs from this mirror and trusts the archive's key.
     pub fn new(name: &str, mirror: &Mirror) -> Self {
-        let machine = Self { name: name.to_owned(), ip: own_network(), dir: scratch(name), origin: mirror.authority() };
+        Self::at(name, &mirror.authority(), Archive::shared().signer())
+    }
+
+    /// A host that installs from the mirror at this `host:port` and trusts this key.
+    pub fn at(name: &str, origin: &str, signer: &Signer) -> Self {
+        let machine = Self { name: name.to_owned(), ip: own_network(), dir: scratch(name), origin: origin.to_owned() };
         let apt_dir = machine.apt_dir();
         for folder in ["trusted.gpg.d", "sources.list.d", "preferences.d"] {
             fs::create_dir_all(apt_dir.join(folder)).expect("the scratch directory is ours");
         }
-        fs::write(apt_dir.join("trusted.gpg.d/huddle.asc"), Archive::shared().signer().armored()).expect("room");
+        fs::write(apt_dir.join("trusted.gpg.d/huddle.asc"), signer.armored()).expect("room");
         machine.write_sources(&format!("deb {} {} main\n", mirror_url(&machine.origin), super::archive::SUITE));
         machine
     }
