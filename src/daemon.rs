@@ -37,6 +37,10 @@ use crate::{
 const BACKLOG: i32 = 1024;
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
+/// How often what is known of peers is saved.
+const SAVE_PEERS: Duration = Duration::from_secs(300);
+/// Where that is, in the store's directory; `peers.new` beside it while it is written.
+const PEERS_FILE: &str = "peers.state";
 /// How long stations may take to stop.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -51,6 +55,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
     daemon.prove_again();
+    daemon.remember_peers();
     daemon.tasks.spawn(daemon.flow.follow_lists(daemon.config.archive.lists.clone()));
     daemon.open_public_port(peer_listeners)?;
     daemon.open_door(listeners)?;
@@ -83,6 +88,7 @@ impl Daemon {
         let store = open_store(&config, privacy.clone()).await?;
         let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let pool = Pool::new(bind);
+        pool.load(&config.store.path.join(PEERS_FILE)).await;
         let mirror = Mirror::new()?;
         let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
         let dht = match peer_listen.as_slice() {
@@ -145,6 +151,16 @@ impl Daemon {
                     Ok(Err(error)) => return tracing::warn!(%error, "files without proof are left alone"),
                     Ok(Ok(false)) | Err(_) => return,
                 }
+            }
+        });
+    }
+
+    fn remember_peers(&mut self) {
+        let (pool, file) = (self.pool.clone(), self.config.store.path.join(PEERS_FILE));
+        self.tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(SAVE_PEERS).await;
+                pool.save(&file).await;
             }
         });
     }
@@ -214,6 +230,7 @@ impl Daemon {
         if let Some(dht) = &self.dht {
             let _late = timeout(STOP, dht.shutdown()).await;
         }
+        let _late = timeout(STOP, self.pool.save(&self.config.store.path.join(PEERS_FILE))).await;
     }
 }
 
