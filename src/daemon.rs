@@ -25,7 +25,7 @@ use crate::{
     dht::{Dht, Network},
     fetch::Fetcher,
     flow::{Flow, Rules, Stations, apt::Apt},
-    mirror::{Mirror, guard::Origins},
+    mirror::{Mirror, guard::Origins, upstream::Upstream},
     peer::Pool,
     proxy::Door,
     status::Window,
@@ -71,6 +71,7 @@ struct Daemon {
     store: Store,
     pool: Pool,
     fetcher: Fetcher,
+    mirror: Mirror,
     flow: Flow,
     dht: Option<Dht>,
     upload: Option<upload::Meter>,
@@ -89,7 +90,7 @@ impl Daemon {
         let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let pool = Pool::new(bind);
         pool.load(&config.store.path.join(PEERS_FILE)).await;
-        let mirror = Mirror::new()?;
+        let mirror = Mirror::new(upstream(&config, &listen))?;
         let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
         let dht = match peer_listen.as_slice() {
             [] => None,
@@ -102,13 +103,15 @@ impl Daemon {
         };
         let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
         let rules = Rules { origins: Origins(names(config.proxy.origins.clone())), privacy, apt };
-        let stations = Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror };
+        let stations =
+            Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror: mirror.clone() };
         let flow = Flow::new(stations, rules);
         Ok(Self {
             config,
             store,
             pool,
             fetcher,
+            mirror,
             flow,
             dht,
             upload: None,
@@ -170,6 +173,7 @@ impl Daemon {
             flow: self.flow.clone(),
             fetcher: self.fetcher.clone(),
             pool: self.pool.clone(),
+            mirror: self.mirror.clone(),
             dht: self.dht.clone(),
             store: self.store.clone(),
             privacy: self.config.privacy.clone().into(),
@@ -232,6 +236,22 @@ impl Daemon {
         }
         let _late = timeout(STOP, self.pool.save(&self.config.store.path.join(PEERS_FILE))).await;
     }
+}
+
+/// The proxies that mirrors are asked through. Those of the environment that cannot be used are named and left out.
+fn upstream(config: &Config, listen: &[SocketAddr]) -> Upstream {
+    let (upstream, bad) = Upstream::new(&config.mirror.proxy, |name| std::env::var(name).ok());
+    for error in bad {
+        tracing::warn!(%error, "no proxy that is understood; mirrors are asked directly");
+    }
+    let (upstream, ours) = upstream.without(listen);
+    for proxy in ours {
+        tracing::warn!(%proxy, "the environment's proxy is this daemon itself; mirrors are asked directly");
+    }
+    for proxy in [upstream.http(), upstream.https()].into_iter().flatten() {
+        tracing::info!(%proxy, "mirrors are asked through a proxy");
+    }
+    upstream
 }
 
 async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store> {
