@@ -13,6 +13,7 @@ use crate::harness::{
     apt::have_apt,
     archive::Archive,
     client::fetch,
+    eventually,
     huddle::Host,
     machine::Config,
     mirror::{Fault, Mirror},
@@ -28,6 +29,14 @@ fn begin(to: SocketAddr, url: &str, bytes: usize) -> TcpStream {
     stream.write_all(format!("GET {url} HTTP/1.1\r\nHost: {to}\r\n\r\n").as_bytes()).expect("it reads");
     stream.read_exact(&mut vec![0; bytes]).expect("as many bytes");
     stream
+}
+
+/// Lets the mirror go on, whenever it comes to its stop, until that is so.
+fn go_on_until(mirror: &Mirror, so: impl Fn() -> bool) {
+    eventually("it goes on to the end", Duration::from_secs(60), || {
+        mirror.server().go_on();
+        so().then_some(())
+    });
 }
 
 #[test]
@@ -101,7 +110,7 @@ fn who_leaves_first_takes_nothing_from_those_who_stay() {
     });
     is_joined.recv_timeout(Duration::from_secs(60)).expect("the second reads along");
     drop(first);
-    mirror.heal();
+    go_on_until(&mirror, || second.is_finished());
     second.join().expect("the second has all of it");
     assert_eq!(mirror.server().requests(&package.url_path()).len(), 1, "it went on");
 
@@ -110,9 +119,7 @@ fn who_leaves_first_takes_nothing_from_those_who_stay() {
     mirror.fault(&package.url_path(), Fault::StallAfter(60 * PIECE));
     let url = format!("http://{}{}", mirror.authority(), package.url_path());
     drop(begin(proxy, &url, 50 * PIECE as usize));
-    mirror.heal();
-    host.daemon
-        .until("it is brought to its end", Duration::from_secs(60), |status| status.recent(&package.sha256).is_some());
+    go_on_until(&mirror, || host.daemon.status().recent(&package.sha256).is_some());
     assert!(fetch(proxy, &url, &[]).body == package.bytes());
     assert_eq!(mirror.server().sent(&package.url_path()), package.size, "once");
 }

@@ -1,6 +1,8 @@
 //! The driver of one download: carries out what the plan wishes and tells it, and the ledger, what came of it.
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
+mod trouble;
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -15,7 +17,7 @@ use futures_util::{
 
 use crate::{
     hash::{Expected, PieceChain, Stepper, Verified},
-    mirror::{self, Trouble},
+    mirror,
     peer::{self, Answer},
     store::{Mark, Partial},
 };
@@ -304,11 +306,7 @@ impl<'a> Flight<'a> {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
                 self.lose_stream(false, short, now);
             }
-            Came::Trouble(Trouble::Changed) => self.start_over(now),
-            Came::Trouble(trouble) => {
-                let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);
-                self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
-            }
+            Came::Trouble(trouble) => self.handle_trouble(&trouble, now),
         }
         Ok(())
     }
@@ -319,17 +317,6 @@ impl<'a> Flight<'a> {
         self.broken_off = self.stream.take().filter(|stream| stream.skip == 0).map(|stream| stream.stepper);
         self.trouble = Some(why);
         self.plan.handle_mirror_failed(fatal, now);
-    }
-
-    /// What the mirror sent before is of another version than what it has now. Claimed piece hashes tell which is right;
-    /// without any, all of it comes anew.
-    fn start_over(&mut self, now: Instant) {
-        self.lose_stream(false, Failure::NoSource(Trouble::Changed.to_string()), now);
-        if !self.ledger.has_claim() {
-            self.broken_off = None;
-            self.taint(0);
-            self.ledger.reset();
-        }
     }
 
     /// Writes and hashes the mirror's bytes as they come.

@@ -58,6 +58,9 @@ pub struct Progress {
 pub struct Growing {
     expected: Expected,
     progress: watch::Receiver<Progress>,
+    /// What had turned out to be wrong when this reader took its first byte: the bytes that it gets from there on were
+    /// released after that, and only when they were proven.
+    known: Option<u64>,
 }
 
 /// A response has to end here, before its length is reached.
@@ -77,7 +80,7 @@ pub enum Cut {
 impl Growing {
     pub(in crate::fetch) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
         let (sender, progress) = watch::channel(Progress::default());
-        (sender, Self { expected, progress })
+        (sender, Self { expected, progress, known: None })
     }
 
     /// What is being downloaded.
@@ -112,11 +115,17 @@ impl Growing {
         if at >= end {
             return Ok(Bytes::new());
         }
+        let known = self.known;
         let ready = |progress: &Progress| {
-            progress.released > at || progress.outcome.is_some() || progress.tainted.is_some_and(|from| from < at)
+            progress.released > at
+                || progress.outcome.is_some()
+                || (progress.tainted != known && progress.tainted.is_some_and(|from| from < at))
         };
         let progress = self.progress.wait_for(ready).await.map_err(|_| Failure::Deserted)?.clone();
-        if progress.tainted.is_some_and(|from| from < at) {
+        if at == 0 {
+            self.known = progress.tainted;
+        }
+        if progress.tainted != self.known && progress.tainted.is_some_and(|from| from < at) {
             return Err(Cut::Tainted);
         }
         if let (true, Some(file)) = (progress.released > at, progress.file) {
@@ -125,5 +134,34 @@ impl Growing {
             return Ok(buffer.into());
         }
         Err(progress.outcome.and_then(Result::err).unwrap_or(Failure::Deserted).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::hash::ContentHash;
+
+    #[tokio::test]
+    async fn a_reader_of_wrong_bytes_is_cut_and_one_that_comes_after_is_not() {
+        let expected = Expected { hash: ContentHash::of(b"abcdef"), size: 6 };
+        let (progress, growing) = Growing::new(expected);
+        let mut file = tempfile::tempfile().expect("room");
+        file.write_all(b"abcdef").expect("room");
+        progress.send_modify(|progress| {
+            progress.file = Some(Arc::new(file));
+            progress.released = 2;
+        });
+        let (mut early, mut late) = (growing.clone(), growing);
+        assert_eq!(early.read(0, 6).await.expect("released"), &b"ab"[..]);
+        progress.send_modify(|progress| (progress.tainted, progress.released) = (Some(0), 0));
+        progress.send_modify(|progress| progress.released = 4);
+        assert!(matches!(early.read(2, 6).await, Err(Cut::Tainted)));
+        assert_eq!(late.read(0, 6).await.expect("released again"), &b"abcd"[..]);
+        progress.send_modify(|progress| progress.released = 6);
+        assert_eq!(late.read(4, 6).await.expect("all of it"), &b"ef"[..]);
+        assert!(matches!(early.read(2, 6).await, Err(Cut::Tainted)));
     }
 }
