@@ -120,3 +120,33 @@ fn a_host_that_is_told_to_ask_itself_asks_the_mirror() {
     assert!(mirror <= package.size * 21 / 20 + PIECE, "{mirror} of {}", package.size);
     assert!(!huddle[1].daemon.log().contains("banned"), "{}", huddle[1].daemon.log());
 }
+
+#[test]
+fn a_ban_outlives_a_restart_and_a_kill() {
+    if !have_apt() {
+        return;
+    }
+    let package = Archive::shared().package("huddle-1");
+    let last = Config { mirror: "last", ..Config::default() };
+    let mut huddle = Huddle::of(&[Config::default(), last.clone()]);
+    huddle[1].apt().update().expect_success();
+    let rogue = Rogue::start(Manner::OtherFile, package);
+    rogue.announce(&huddle.nodes());
+    bring(&huddle, package);
+    let banned = |huddle: &Huddle| {
+        let status = huddle[1].daemon.status();
+        let peers = status.0.pointer("/peers").and_then(serde_json::Value::as_array).expect("a list of peers").clone();
+        peers.iter().any(|peer| peer["address"] == rogue.addr().to_string() && peer["banned"] == true)
+    };
+    assert!(banned(&huddle), "it sent false bytes");
+    for round in 0..2 {
+        let host = huddle.host_mut(1);
+        if round == 0 {
+            assert!(host.daemon.stop("TERM").0.success());
+        } else {
+            host.daemon.kill();
+        }
+        host.daemon = host.machine.start(&last);
+        assert!(banned(&huddle), "round {round}: it is still out");
+    }
+}
