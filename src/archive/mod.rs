@@ -25,7 +25,7 @@ mod scope;
 mod signature;
 mod sources;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod trust;
 mod vouched;
 
