@@ -1,6 +1,8 @@
 //! The sockets of the peers' pool: one connection a peer, one task a connection.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
 
+mod keep;
+
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},

@@ -191,7 +191,7 @@ fn answer(tales: &BTreeMap<String, Tale>, request: &Request) -> Reply {
 }
 
 /// The states at the inner piece boundaries of these bytes, whatever they are.
-fn chain_of(bytes: &[u8]) -> Vec<[u8; 32]> {
+pub(super) fn chain_of(bytes: &[u8]) -> Vec<[u8; 32]> {
     let expected = Expected { hash: ContentHash::of(bytes), size: bytes.len() as u64 };
     let inner = bytes.chunks(PIECE as usize).take(expected.pieces() - 1).enumerate();
     let states = inner.scan(State::INITIAL, |at, (index, piece)| {

@@ -1,6 +1,8 @@
 //! The driver of one download: carries out what the plan wishes and tells it, and the ledger, what came of it.
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
+mod trouble;
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -15,7 +17,7 @@ use futures_util::{
 
 use crate::{
     hash::{Expected, PieceChain, Stepper, Verified},
-    mirror::{self, Trouble},
+    mirror,
     peer::{self, Answer},
     store::{Mark, Partial},
 };
@@ -302,10 +304,7 @@ impl<'a> Flight<'a> {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
                 self.lose_stream(false, short, now);
             }
-            Came::Trouble(trouble) => {
-                let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);
-                self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
-            }
+            Came::Trouble(trouble) => self.handle_trouble(&trouble, now),
         }
         Ok(())
     }
