@@ -2,7 +2,6 @@
 
 use std::{
     net::{SocketAddr, TcpListener},
-    sync::Arc,
     time::{Duration, Instant, UNIX_EPOCH},
 };
 
@@ -10,7 +9,7 @@ use apt_huddle::{
     archive::{Location, Repository, Vouched},
     fetch::{self, Claim, Cut, Fetcher, Growing, Holder, MirrorUse, Origin},
     hash::{Expected, Hasher},
-    mirror::{Mirror, guard::Reach},
+    mirror::{Mirror, guard::Reach, upstream::Upstream},
     peer::Pool,
     store::{self, Store},
     upload,
@@ -107,7 +106,7 @@ impl Host {
     pub fn new(mirror: MirrorUse) -> Self {
         let dir = scratch("host-");
         let pool = Pool::new(Some(own_network().into()));
-        let mirrors = Mirror::new().expect("clients");
+        let mirrors = Mirror::new(Upstream::default()).expect("clients");
         let fetcher = Fetcher::new(fetch::Config { mirror }, pool.clone(), mirrors, open_store(&dir));
         Self { fetcher, pool, _dir: dir }
     }
@@ -117,7 +116,7 @@ impl Host {
         let Claim::Lead(lead) = self.fetcher.claim(&vouched(package)) else { panic!("nobody else asks here") };
         let origin = mirror.map(|at| {
             let url = format!("http://{at}{}", package.url_path());
-            Origin { location: Location::parse(&url).expect("a URL"), reach: Arc::new(|_: &Location| Reach::Named) }
+            Origin::new(Location::parse(&url).expect("a URL"), [], |_: &Location| Reach::Named)
         });
         self.fetcher.start(lead, origin, holders)
     }
