@@ -1,11 +1,13 @@
-//! The mirror's bytes from the front on, as they come.
+//! A run of the mirror's bytes, as they come.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
     fetch::Origin,
-    hash::{Expected, Stepper},
+    hash::Expected,
     mirror::{self, Mirror, Reply, Trouble, header},
 };
 
@@ -14,8 +16,6 @@ use super::growing::Failure;
 /// One request to the mirror for a run of pieces.
 pub(super) struct Stream {
     source: Source,
-    /// Hashes the piece that is coming.
-    pub stepper: Stepper,
     /// Where the next byte belongs.
     pub at: u64,
     /// Where the run ends.
@@ -42,14 +42,14 @@ pub(super) enum Came {
 }
 
 impl Stream {
-    /// Asks for the bytes that the stepper needs next, up to `until`.
-    pub fn open(mirror: &Mirror, origin: &Origin, expected: &Expected, stepper: Stepper, until: u64) -> Self {
-        let at = expected.span(stepper.index()).end - stepper.missing() as u64;
+    /// Asks for these bytes.
+    pub fn open(mirror: &Mirror, origin: &Origin, expected: &Expected, bytes: Range<u64>) -> Self {
+        let Range { start: at, end: until } = bytes;
         let whole = at == 0 && until == expected.size;
         let ask = mirror::Ask { range: (!whole).then_some((at, Some(until))), ..mirror::Ask::default() };
         let (mirror, location, reach) = (mirror.clone(), origin.location.clone(), origin.reach.clone());
         let opening = async move { mirror.ask(&location, &ask, |at| reach(at)).await };
-        Self { source: Source::Opening(opening.boxed()), stepper, at, until, skip: 0 }
+        Self { source: Source::Opening(opening.boxed()), at, until, skip: 0 }
     }
 
     /// What comes next; for ever nothing when there is no stream.
