@@ -351,7 +351,7 @@ impl Course {
             match finding {
                 Finding::Convicted { source, piece } => {
                     self.deeds.push_back(Deed::Convict { source, piece });
-                    self.plan.handle_gone(source);
+                    self.plan.handle_conviction(source);
                 }
                 Finding::Proven { source, piece } => {
                     self.deeds.push_back(Deed::Credit { source, piece });
@@ -371,7 +371,7 @@ impl Course {
                         (MIRROR, _) => {
                             self.mismatch = true;
                             self.halt();
-                            self.plan.handle_mirror_failed(true, now);
+                            self.plan.handle_mirror_false(now);
                         }
                         (peer, Grade::Raw) => self.leave_out(peer),
                         (_, Grade::Proven) => {}

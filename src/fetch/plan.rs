@@ -46,14 +46,14 @@ use peer::{Chain, Have, Peer};
 pub const MAX_PEERS: usize = 32;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
-/// Pieces of peers that are held unproven or under way, at most.
-const SPECULATION: usize = 16;
+/// Pieces of peers that are held unproven or under way, at most: sixteen, and the one that all the others wait for.
+const SPECULATION: usize = 17;
 /// The same before anything is proven.
 const FIRST_SPECULATION: usize = 10;
 /// Peers of unknown rate that are tried at a time.
 const TRIALS: usize = 8;
 /// Pieces at the front and ahead of it that peers serve in order when no mirror does.
-const WINDOW: usize = 4;
+const WINDOW: usize = 3;
 /// Pieces that the mirror is asked for at a time while peers help, or as many as it gives in [`STRETCH`].
 const RUN: usize = 8;
 /// The time that one answer of the mirror should last at least, so that the way to it weighs little.
@@ -76,6 +76,8 @@ const LATE: (Duration, Duration) = (Duration::from_millis(150), Duration::from_s
 const LAST_RESORT: Duration = Duration::from_secs(15);
 /// Questions for chains and pieces under way at a time.
 const QUESTIONS: usize = 8;
+/// How long a peer may take for one answer before it is taken for lost.
+const LOST: Duration = Duration::from_secs(60);
 /// How often an unfinished holder is asked what it has by now.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Bytes a second below which a mirror is taken for one that is shared with others like us.
@@ -327,6 +329,7 @@ impl Plan {
         if self.front_since.0 != ledger.front().0 {
             self.front_since = (ledger.front().0, now);
         }
+        self.peers.iter_mut().filter(|peer| peer.is_lost(now)).for_each(Peer::leave);
         if self.is_overdue(ledger, now) {
             self.stuck_at = Some(ledger.anchor());
         }
@@ -398,6 +401,9 @@ impl Plan {
         }
         if let Some(piece) = self.mirror.unfit.take_if(|_| ledger.has_claim()) {
             return Some(Wish::Exhausted { piece });
+        }
+        if self.holders_ended && !self.mirror.usable && now >= self.peers_heard + LOST {
+            return Some(Wish::GiveUp);
         }
         let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || peer.is_being_questioned(now));
         if self.peers.iter().any(busy) {

@@ -76,7 +76,10 @@ impl Plan {
     }
 
     fn usable(&self, ledger: &Ledger, now: Instant) -> impl Iterator<Item = (SourceId, &Peer)> {
-        self.sources().filter(move |(source, peer)| peer.is_usable(now) && !ledger.is_suspect(*source))
+        // Without a chain nothing is taken but what unfinished holders said that they have.
+        let raw = !ledger.has_claim();
+        let gives = move |peer: &Peer| peer.is_usable(now) && (!raw || peer.have.some().is_some());
+        self.sources().filter(move |(source, peer)| gives(peer) && !ledger.is_suspect(*source))
     }
 
     fn is_discredited(&self, ledger: &Ledger, source: SourceId) -> bool {
@@ -141,7 +144,7 @@ impl Plan {
     fn is_sooner(&self, ledger: &Ledger, source: SourceId, piece: usize, now: Instant) -> bool {
         let peer = &self.peers[source.0 as usize - 1];
         let needs = if peer.rate.is_none() && peer.asked.is_empty() { PRESUMED } else { peer.finish(now) };
-        self.mirror_expected(ledger, piece, now).is_none_or(|mirror| needs < mirror)
+        self.mirror_expected(ledger, piece, now).is_none_or(|mirror| needs + needs / 4 < mirror)
     }
 
     /// The piece behind which nothing more can be proven, when nobody is about to bring it.
@@ -173,7 +176,7 @@ impl Plan {
         let (sum, count) = (rates().sum::<f64>(), rates().count() as f64);
         let slowest = self.peers.iter().filter(|peer| peer.expected(next).is_some()).filter_map(|peer| peer.rate);
         let Some(slowest) = slowest.reduce(f64::min).filter(|rate| *rate > 0.0 && sum > 0.0) else { return 0 };
-        ((sum / slowest - count).max(0.0) as usize).min(4 * SPECULATION)
+        ((3.0 * (sum / slowest - count)).max(0.0) as usize).min(4 * SPECULATION)
     }
 
     /// Whether the piece that the anchor waits for is late.

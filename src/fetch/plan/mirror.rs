@@ -7,7 +7,10 @@ use std::{
 
 use rand::RngExt;
 
-use crate::{fetch::ledger::Ledger, hash::PIECE_SIZE};
+use crate::{
+    fetch::ledger::{Ledger, SourceId},
+    hash::PIECE_SIZE,
+};
 
 use super::{
     FRONT_PATIENCE, LAST_RESORT, LATE, MIRROR_STRIKES, MirrorUse, PROGRESS, Plan, RUN, SHARED, STRETCH, UNHURRIED,
@@ -20,6 +23,8 @@ const QUICK: f64 = 1.0e6;
 const COMES_BACK: f64 = 0.7;
 /// Time and bytes over which the mirror's rate is measured.
 const METER: (Duration, u64) = (Duration::from_millis(250), 64 * 1024);
+/// How often what the mirror sent may fit no claim.
+const FALSE_TIMES: u32 = 4;
 /// The time that a mirror which has just been asked is presumed to need for a piece.
 const FIRST_TIME: Duration = Duration::from_millis(50);
 /// How long the mirror pauses, when the last pieces that nobody has are few and many may be asking for them.
@@ -33,6 +38,8 @@ pub(super) struct Mirror {
     retry_at: Option<Instant>,
     rate: Option<f64>,
     metered: (u64, Instant),
+    /// How often what it had sent fitted no claim, and when last.
+    false_times: (u32, Option<Instant>),
     /// A piece that it gave and that fits no claim.
     pub unfit: Option<usize>,
     /// Until when it pauses in a swarm.
@@ -60,6 +67,7 @@ impl Mirror {
             retry_at: None,
             rate: None,
             metered: (0, now),
+            false_times: (0, None),
             unfit: None,
             pause_until: None,
         }
@@ -106,6 +114,24 @@ impl Plan {
     /// A piece that the mirror was asked for by itself fits no claim.
     pub fn handle_mirror_unfit(&mut self, piece: usize) {
         self.mirror.unfit = Some(piece);
+    }
+
+    /// What the mirror had sent fits no claim. Either may be false: the mirror is given up when that happens again and
+    /// again and nobody is convicted meanwhile.
+    pub fn handle_mirror_false(&mut self, now: Instant) {
+        self.mirror.run = None;
+        let (times, last) = &mut self.mirror.false_times;
+        if *last != Some(now) {
+            (*times, *last) = (*times + 1, Some(now));
+        }
+        self.mirror.usable &= *times < FALSE_TIMES;
+    }
+
+    /// A liar was found: what fitted no claim may have been its fault.
+    pub fn handle_conviction(&mut self, source: SourceId) {
+        let times = &mut self.mirror.false_times.0;
+        *times = times.saturating_sub(1);
+        self.handle_gone(source);
     }
 
     /// The mirror broke off; `fatal` when it has not what was promised.
@@ -268,12 +294,11 @@ impl Plan {
         let rare: Vec<usize> =
             (front..ledger.anchor()).filter(|&piece| free(&piece) && self.holders_of[piece] == 0).collect();
         let overdue = now >= since + FRONT_PATIENCE;
-        if free(&front)
-            && (front == 0 || overdue || rare.first() == Some(&front) && self.rng.random_ratio(1, holders + 1))
-        {
+        let lacks_front = free(&front) && (front == 0 || rare.first() == Some(&front));
+        if lacks_front && (front == 0 || overdue || self.rng.random_ratio(1, holders + 1)) {
             return Some(self.stream(front, front + 1, true, now));
         }
-        let candidates = if rare.is_empty() && now >= self.peers_heard + self.patience() {
+        let candidates = if rare.is_empty() && now >= self.peers_heard + FRONT_PATIENCE {
             (front..ledger.anchor()).filter(|piece| free(piece)).collect()
         } else {
             rare

@@ -10,7 +10,7 @@ use std::{
 
 use crate::hash::{PIECE_SIZE, Pieces};
 
-use super::{ASK_AGAIN, IN_FLIGHT, LATE, Measure, UNMEASURED, choose::COMPARING};
+use super::{ASK_AGAIN, IN_FLIGHT, LATE, LOST, Measure, UNMEASURED, choose::COMPARING};
 
 /// Service times remembered.
 const SAMPLES: usize = 20;
@@ -142,6 +142,13 @@ impl Peer {
     pub fn leave(&mut self) {
         self.gone = true;
         self.asked.clear();
+    }
+
+    /// Whether it has owed an answer for so long that none is to be expected any more.
+    pub fn is_lost(&self, now: Instant) -> bool {
+        let owes = |since: Instant| now >= since.max(self.served) + LOST;
+        let question = matches!(self.chain, Chain::Asked(at) if owes(at));
+        !self.gone && (question || self.asked.front().is_some_and(|asked| owes(asked.since)))
     }
 
     pub fn is_usable(&self, now: Instant) -> bool {

@@ -389,7 +389,9 @@ impl<'a> World<'a> {
                     Deed::Unlend { piece } => it.lent[piece] = None,
                     Deed::Convict { source, .. } => {
                         assert_ne!(source, MIRROR);
-                        it.convicted.insert(it.servers[source.0 as usize - 1]);
+                        let server = it.servers[source.0 as usize - 1];
+                        it.convicted.insert(server);
+                        it.connections.entry(server).and_modify(|connection| connection.is_open = false);
                     }
                     Deed::Pause { source } => {
                         it.paused.insert(it.servers[source.0 as usize - 1]);
@@ -459,7 +461,7 @@ impl<'a> World<'a> {
         let answered = match self.servers[server].kind {
             Kind::Client(other) => {
                 let other = &self.clients[other];
-                let lent = (!other.is_proven()).then_some(&other.lent[..]);
+                let lent = (!other.is_proven()).then_some((&other.lent[..], &other.disk[..]));
                 Some((Stock { file, lent }.answer(asked), After::Stays))
             }
             _ => server::answer(file, self.servers[server].node.manner, asked),

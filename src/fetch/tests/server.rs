@@ -89,8 +89,8 @@ pub fn requests(text: &[u8]) -> Vec<Asked> {
 /// What a holder has to give.
 pub struct Stock<'a> {
     pub file: &'a File,
-    /// Of each piece whether it is given, and as what; `None` of a whole holder.
-    pub lent: Option<&'a [Option<Grade>]>,
+    /// Of each piece whether it is given, and as what, and the bytes; `None` of a whole holder.
+    pub lent: Option<(&'a [Option<Grade>], &'a [u8])>,
 }
 
 impl Stock<'_> {
@@ -99,18 +99,22 @@ impl Stock<'_> {
         let file = self.file;
         match (asked, self.lent) {
             (Asked::Have, None) => good(200, &chain_field(&file.chain), file.chain.encode().into()),
-            (Asked::Have, Some(lent)) => {
+            (Asked::Have, Some((lent, _))) => {
                 let mut have = Pieces::new(file.pieces());
                 (0..lent.len()).filter(|&piece| lent[piece].is_some()).for_each(|piece| have.insert(piece));
                 let digits: String = have.encode().iter().map(|byte| format!("{byte:02x}")).collect();
                 good(200, &format!("X-Huddle-Have: {digits}\r\n"), Bytes::new())
             }
             (Asked::Piece(piece), None) => piece_answer(file, piece, file.piece(piece), &chain_field(&file.chain)),
-            (Asked::Piece(piece), Some(lent)) => match lent[piece] {
-                Some(Grade::Proven) => piece_answer(file, piece, file.piece(piece), ""),
-                Some(Grade::Raw) => piece_answer(file, piece, file.piece(piece), "X-Huddle-Unproven: 1\r\n"),
-                None => status(416),
-            },
+            (Asked::Piece(piece), Some((lent, disk))) => {
+                let span = file.expected.span(piece);
+                let bytes = Bytes::copy_from_slice(&disk[span.start as usize..span.end as usize]);
+                match lent[piece] {
+                    Some(Grade::Proven) => piece_answer(file, piece, bytes, ""),
+                    Some(Grade::Raw) => piece_answer(file, piece, bytes, "X-Huddle-Unproven: 1\r\n"),
+                    None => status(416),
+                }
+            }
         }
     }
 }
