@@ -371,7 +371,7 @@ impl Course {
                         (MIRROR, _) => {
                             self.mismatch = true;
                             self.halt();
-                            self.plan.handle_mirror_false(now);
+                            self.plan.handle_mirror_false(piece, now);
                         }
                         (peer, Grade::Raw) => self.leave_out(peer),
                         (_, Grade::Proven) => {}
@@ -398,6 +398,7 @@ impl Course {
             _ => {}
         }
         self.doubted_since = None;
+        self.plan.handle_doubt();
         self.taint(0);
         let distrusted = self.ledger.handle_distrust();
         for source in distrusted {

@@ -333,6 +333,11 @@ impl Plan {
         if self.is_overdue(ledger, now) {
             self.stuck_at = Some(ledger.anchor());
         }
+        if self.mirror.run.is_none()
+            && let Some(piece) = self.mirror.unfit.take().filter(|_| ledger.has_claim())
+        {
+            return Some(Wish::Exhausted { piece });
+        }
         self.steer_mirror(ledger, now)
             .or_else(|| self.cancel(ledger, now))
             .or_else(|| self.ask_have(ledger, now))
@@ -398,9 +403,6 @@ impl Plan {
     fn conclude(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
         if self.mirror.run.is_some() {
             return None;
-        }
-        if let Some(piece) = self.mirror.unfit.take_if(|_| ledger.has_claim()) {
-            return Some(Wish::Exhausted { piece });
         }
         if self.holders_ended && !self.mirror.usable && now >= self.peers_heard + LOST {
             return Some(Wish::GiveUp);

@@ -112,12 +112,12 @@ impl Plan {
                 let is_new = peer.rate.is_none() && !peer.asked.is_empty();
                 !is_new && peer.expected(piece).is_none() && !peer.unfit.contains(&piece) && peer.have.has(piece)
             };
+            // In a big file one piece is not too much for a first measure, though the mirror may be there sooner.
+            let may_ask = |source| self.pieces >= SPARE || self.is_sooner(ledger, source, piece, now);
             let best = self
                 .usable(ledger, now)
                 .filter(candidate)
-                .filter(|(source, _)| {
-                    is_open && !self.is_hedging(*source) && self.is_sooner(ledger, *source, piece, now)
-                })
+                .filter(|(source, _)| is_open && !self.is_hedging(*source) && may_ask(*source))
                 .min_by_key(|(source, peer)| (self.is_discredited(ledger, *source), peer.finish(now), *source));
             best.map(|(source, _)| (source, piece))
         })
@@ -216,7 +216,7 @@ impl Plan {
     /// Whether the others would have brought all the rest before this peer has brought one piece more.
     fn is_too_slow(&self, ledger: &Ledger, source: SourceId, now: Instant) -> bool {
         let peer = &self.peers[source.0 as usize - 1];
-        let Some(own) = peer.rate else { return false };
+        let Some(own) = peer.rate.filter(|_| peer.have.some().is_none()) else { return false };
         let rates = || self.usable(ledger, now).filter_map(|(_, peer)| peer.rate);
         let (others, quickest) = (rates().sum::<f64>() - own, rates().fold(0.0, f64::max));
         if others <= 0.0 || ledger.missing() > 4 * IN_FLIGHT {

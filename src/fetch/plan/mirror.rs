@@ -27,6 +27,8 @@ const METER: (Duration, u64) = (Duration::from_millis(250), 64 * 1024);
 const FALSE_TIMES: u32 = 4;
 /// The time that a mirror which has just been asked is presumed to need for a piece.
 const FIRST_TIME: Duration = Duration::from_millis(50);
+/// Pieces that nobody has, for each client, below which not all clients ask for one at a time.
+const CROWD: u32 = 3;
 /// How long the mirror pauses, when the last pieces that nobody has are few and many may be asking for them.
 const PAUSE: Range<u64> = 300..900;
 
@@ -116,13 +118,16 @@ impl Plan {
         self.mirror.unfit = Some(piece);
     }
 
-    /// What the mirror had sent fits no claim. Either may be false: the mirror is given up when that happens again and
-    /// again and nobody is convicted meanwhile.
-    pub fn handle_mirror_false(&mut self, now: Instant) {
+    /// What the mirror had sent of a piece fits no claim. Either may be false: the second time the claims are set aside,
+    /// and the mirror is given up when that happens again and again and nobody is convicted meanwhile.
+    pub fn handle_mirror_false(&mut self, piece: usize, now: Instant) {
         self.mirror.run = None;
         let (times, last) = &mut self.mirror.false_times;
         if *last != Some(now) {
             (*times, *last) = (*times + 1, Some(now));
+        }
+        if *times > 1 {
+            self.mirror.unfit = Some(piece);
         }
         self.mirror.usable &= *times < FALSE_TIMES;
     }
@@ -306,8 +311,9 @@ impl Plan {
         if candidates.is_empty() {
             return None;
         }
-        let few = candidates.len() as u32 <= holders;
-        if few && !self.rng.random_ratio(candidates.len() as u32, holders + 1) {
+        // What others have begun is not known; the fewer pieces are left, the likelier two want the same one.
+        let (left, crowd) = (candidates.len() as u32, CROWD * (holders + 1));
+        if left < crowd && !self.rng.random_ratio(left, crowd) {
             self.mirror.pause_until = Some(now + Duration::from_millis(self.rng.random_range(PAUSE)));
             return None;
         }
