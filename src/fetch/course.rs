@@ -118,7 +118,7 @@ pub enum Deed {
         /// One past the last byte.
         until: u64,
     },
-    /// Bytes from there on that readers had are wrong; they are cut.
+    /// Bytes from there on that readers had are wrong: these readers are cut, and nobody gets any until all is proven.
     Cut {
         /// The first byte that may be wrong.
         from: u64,
@@ -164,6 +164,8 @@ pub struct Course {
     cautious: bool,
     released: u64,
     released_at: Instant,
+    /// The end of what any reader was given before all was proven.
+    given: u64,
     tainted: Option<u64>,
     mismatch: bool,
     given_up: bool,
@@ -183,6 +185,7 @@ impl Course {
             cautious,
             released: 0,
             released_at: now,
+            given: 0,
             tainted: None,
             mismatch: false,
             given_up: false,
@@ -371,7 +374,7 @@ impl Course {
                         (MIRROR, _) => {
                             self.mismatch = true;
                             self.halt();
-                            self.plan.handle_mirror_false(piece, now);
+                            self.plan.handle_mirror_false(piece);
                         }
                         (peer, Grade::Raw) => self.leave_out(peer),
                         (_, Grade::Proven) => {}
@@ -418,11 +421,12 @@ impl Course {
     /// Bytes from there on that readers may already have are wrong: they are cut, and the next get proven bytes only.
     fn taint(&mut self, from: u64) {
         self.cautious = true;
-        if self.released <= from {
+        if self.given <= from || self.tainted.is_some_and(|tainted| tainted <= from) {
             return;
         }
-        self.tainted = Some(self.tainted.map_or(from, |tainted| tainted.min(from)));
-        self.released = from;
+        self.tainted = Some(from);
+        // What was given before that is not proven either, and the next readers are not to be cut too.
+        self.released = 0;
         self.deeds.push_back(Deed::Cut { from });
     }
 
@@ -448,6 +452,7 @@ impl Course {
         };
         if until > self.released {
             (self.released, self.released_at) = (until, now);
+            self.given = self.given.max(until);
             self.deeds.push_back(Deed::Release { until });
         }
     }

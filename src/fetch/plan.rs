@@ -78,8 +78,10 @@ const LAST_RESORT: Duration = Duration::from_secs(15);
 const QUESTIONS: usize = 8;
 /// How long a peer may take for one answer before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
+/// How long somebody honest is waited for when the others lied.
+const HOPE: Duration = Duration::from_secs(5);
 /// How often an unfinished holder is asked what it has by now.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 /// Bytes a second below which a mirror is taken for one that is shared with others like us.
 const SHARED: f64 = 2.0e6;
 /// How long the front may stand still in a swarm before the mirror brings it.
@@ -166,6 +168,8 @@ pub struct Plan {
     hedged: usize,
     /// Where the front was, and since when.
     front_since: (usize, Instant),
+    /// Whether a liar was found: somebody honest may turn up in the next search.
+    lied_to: bool,
     /// The anchor at which a piece was late before: until it moves, nothing is taken on trust.
     stuck_at: Option<usize>,
     /// Chains of which a supporter's piece fitted nothing.
@@ -201,6 +205,7 @@ impl Plan {
             holders_of: Vec::new(),
             hedged: 0,
             front_since: (0, now),
+            lied_to: false,
             stuck_at: None,
             discredited: Vec::new(),
         }
@@ -427,7 +432,7 @@ impl Plan {
             return Some(Wish::Exhausted { piece });
         }
         let mute = live().all(|(_, peer)| !ledger.has_claim() && matches!(peer.chain, Chain::Answered(_)));
-        let waits = self.is_swarming(ledger);
+        let waits = self.is_swarming(ledger) || (self.lied_to && now < self.peers_heard + HOPE);
         (self.holders_ended && !self.mirror.usable && mute && !waits).then_some(Wish::GiveUp)
     }
 }

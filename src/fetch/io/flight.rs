@@ -310,7 +310,7 @@ impl<'a> Flight<'a> {
         let tainted = self.course.tainted();
         self.lead.progress.send_modify(|progress| {
             progress.tainted = tainted;
-            progress.released = progress.released.min(from);
+            progress.released = 0;
         });
     }
 

@@ -19,6 +19,8 @@ use super::{
 
 /// Bytes a second from which on a holder is quick enough to be waited for, as long as the mirror is not measured.
 const QUICK: f64 = 1.0e6;
+/// Seconds that peers may need for the rest before a mirror that is not measured is tried.
+const LONG: f64 = 2.5;
 /// A mirror that has yielded comes back when peers are slower than this part of its rate.
 const COMES_BACK: f64 = 0.7;
 /// Time and bytes over which the mirror's rate is measured.
@@ -28,7 +30,7 @@ const FALSE_TIMES: u32 = 4;
 /// The time that a mirror which has just been asked is presumed to need for a piece.
 const FIRST_TIME: Duration = Duration::from_millis(50);
 /// Pieces that nobody has, for each client, below which not all clients ask for one at a time.
-const CROWD: u32 = 3;
+const CROWD: u32 = 6;
 /// How long the mirror pauses, when the last pieces that nobody has are few and many may be asking for them.
 const PAUSE: Range<u64> = 300..900;
 
@@ -40,8 +42,10 @@ pub(super) struct Mirror {
     retry_at: Option<Instant>,
     rate: Option<f64>,
     metered: (u64, Instant),
-    /// How often what it had sent fitted no claim, and when last.
-    false_times: (u32, Option<Instant>),
+    /// How often it was asked.
+    asked: u32,
+    /// How often what it had sent fitted no claim, and in which of its answers last.
+    false_times: (u32, u32),
     /// A piece that it gave and that fits no claim.
     pub unfit: Option<usize>,
     /// Until when it pauses in a swarm.
@@ -69,7 +73,8 @@ impl Mirror {
             retry_at: None,
             rate: None,
             metered: (0, now),
-            false_times: (0, None),
+            asked: 0,
+            false_times: (0, 0),
             unfit: None,
             pause_until: None,
         }
@@ -120,22 +125,26 @@ impl Plan {
 
     /// What the mirror had sent of a piece fits no claim. Either may be false: the second time the claims are set aside,
     /// and the mirror is given up when that happens again and again and nobody is convicted meanwhile.
-    pub fn handle_mirror_false(&mut self, piece: usize, now: Instant) {
+    pub fn handle_mirror_false(&mut self, piece: usize) {
         self.mirror.run = None;
         let (times, last) = &mut self.mirror.false_times;
-        if *last != Some(now) {
-            (*times, *last) = (*times + 1, Some(now));
+        if *last == self.mirror.asked {
+            return;
         }
-        if *times > 1 {
+        (*times, *last) = (*times + 1, self.mirror.asked);
+        if *times >= FALSE_TIMES {
+            self.mirror.usable = false;
+            self.handle_doubt();
+        } else if *times > 1 {
             self.mirror.unfit = Some(piece);
         }
-        self.mirror.usable &= *times < FALSE_TIMES;
     }
 
     /// A liar was found: what fitted no claim may have been its fault.
     pub fn handle_conviction(&mut self, source: SourceId) {
         let times = &mut self.mirror.false_times.0;
         *times = times.saturating_sub(1);
+        self.lied_to = true;
         self.handle_gone(source);
     }
 
@@ -193,6 +202,7 @@ impl Plan {
     fn stream(&mut self, from: usize, until: usize, at_front: bool, now: Instant) -> Wish {
         self.mirror.run = Some(Run { from, until, at_front, started: now, heard: now, bytes: 0 });
         self.mirror.metered = (0, now);
+        self.mirror.asked += 1;
         self.mirror.pause_until = None;
         Wish::Stream { from, until }
     }
@@ -222,7 +232,8 @@ impl Plan {
                 let peers: f64 = useful().filter_map(|peer| peer.rate).sum();
                 let quick = match self.mirror.rate {
                     Some(rate) => peers >= if streams { rate } else { COMES_BACK * rate },
-                    None => peers >= QUICK && !streams,
+                    // A mirror that nobody has measured may be quicker than peers that need long.
+                    None => !streams && peers >= QUICK && ledger.missing() as f64 * PIECE_SIZE as f64 <= LONG * peers,
                 };
                 late || !quick || (streams && !ledger.has_claim())
             }
@@ -300,7 +311,7 @@ impl Plan {
             (front..ledger.anchor()).filter(|&piece| free(&piece) && self.holders_of[piece] == 0).collect();
         let overdue = now >= since + FRONT_PATIENCE;
         let lacks_front = free(&front) && (front == 0 || rare.first() == Some(&front));
-        if lacks_front && (front == 0 || overdue || self.rng.random_ratio(1, holders + 1)) {
+        if lacks_front && (front == 0 || self.rng.random_ratio(if overdue { 3 } else { 1 }, holders + 3)) {
             return Some(self.stream(front, front + 1, true, now));
         }
         let candidates = if rare.is_empty() && now >= self.peers_heard + FRONT_PATIENCE {
@@ -313,7 +324,7 @@ impl Plan {
         }
         // What others have begun is not known; the fewer pieces are left, the likelier two want the same one.
         let (left, crowd) = (candidates.len() as u32, CROWD * (holders + 1));
-        if left < crowd && !self.rng.random_ratio(left, crowd) {
+        if left < crowd && !self.rng.random_ratio(left.max(CROWD), crowd) {
             self.mirror.pause_until = Some(now + Duration::from_millis(self.rng.random_range(PAUSE)));
             return None;
         }

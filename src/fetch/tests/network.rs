@@ -404,8 +404,8 @@ impl<'a> World<'a> {
                         (it.released, it.released_at) = (until, took);
                         it.first_byte.get_or_insert(took);
                     }
-                    Deed::Cut { from } => {
-                        it.released = from;
+                    Deed::Cut { .. } => {
+                        it.released = 0;
                         it.cuts += 1;
                     }
                     Deed::Ask { .. } | Deed::AskHave { .. } | Deed::Stream { .. } => unreachable!("done above"),
