@@ -50,3 +50,8 @@ pub mod upload;
 pub mod announce;
 
 pub mod status;
+
+/// For the daemon, its benches and its tests alike. `.cargo/config.toml` sets it up. A fuzzer brings its own.
+#[cfg(not(feature = "fuzzing"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

@@ -237,8 +237,11 @@ impl<R: BufRead> Paragraphs<R> {
 
 impl<'a> Paragraph<'a> {
     fn span(&self, name: &[u8]) -> Option<&'a Span> {
+        let first = name.first()?.to_ascii_lowercase();
         let same = |field: &&Span| {
-            field.colon - field.start == name.len() && self.text[field.start..field.colon].eq_ignore_ascii_case(name)
+            field.colon - field.start == name.len()
+                && self.text[field.start].to_ascii_lowercase() == first
+                && self.text[field.start..field.colon].eq_ignore_ascii_case(name)
         };
         self.fields.iter().find(same)
     }

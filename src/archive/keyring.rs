@@ -139,6 +139,15 @@ pub struct Pick {
     pub exact: bool,
 }
 
+impl FromStr for Pick {
+    type Err = BadFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+        let (digits, exact) = text.strip_suffix('!').map_or((text, false), |digits| (digits, true));
+        Ok(Self { fingerprint: digits.parse()?, exact })
+    }
+}
+
 /// The keys that may sign for one source.
 #[derive(Debug, Clone, Default)]
 pub struct Signers {

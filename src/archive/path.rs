@@ -33,7 +33,12 @@ pub fn normalise(path: &str) -> Result<String, BadPath> {
     if path.len() > MAX_PATH {
         return Err(BadPath::TooLong);
     }
-    if path.chars().any(|c| c.is_control() || c == '\\') {
+    // Most paths are plain ASCII, and there are many.
+    let is_forbidden = match path.is_ascii() {
+        true => path.bytes().any(|b| b.is_ascii_control() || b == b'\\'),
+        false => path.chars().any(|c| c.is_control() || c == '\\'),
+    };
+    if is_forbidden {
         return Err(BadPath::Forbidden);
     }
     let mut clean = String::with_capacity(path.len());

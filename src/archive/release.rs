@@ -15,18 +15,16 @@
 //! found under, and that is neither expired nor from the future. Only the `SHA256` section promises; `MD5Sum` and `SHA512`
 //! give further names to what it lists, and a Release without it is not learned from.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use crate::hash::Expected;
 
 use super::{
-    Compression, Digest, Hex, Repository, Vouched, by_hash,
+    Compression, Digest, Hex, Repository, Validity, Vouched, by_hash,
     clearsign::{self, ClearSigned},
-    keyring::Signers,
+    keyring::{Pick, Signers},
     path,
+    pins::Pin,
     signature::{self, NotSigned, Signer},
 };
 
@@ -38,9 +36,6 @@ pub const MAX_RELEASE: usize = 8 * 1024 * 1024;
 /// Most files of one Release. The most known are some 1,000.
 pub const MAX_MEMBERS: usize = 100_000;
 
-/// How far ahead of this machine's clock an archive's may be.
-const MAX_AHEAD: Duration = Duration::from_secs(30 * 60);
-
 /// Where a Release was found, and what apt's sources say of that place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -50,8 +45,8 @@ pub struct Place {
     pub suite_dir: String,
     /// Whether the repository may be named to strangers.
     pub shareable: bool,
-    /// Whether an expired Release is refused; `check-valid-until=no` says it is not.
-    pub check_valid_until: bool,
+    /// From when and until when Releases found there may be believed.
+    pub validity: Validity,
 }
 
 /// A Release whose signature was checked.
@@ -65,6 +60,7 @@ pub struct Release {
     date: SystemTime,
     valid_until: Option<SystemTime>,
     has_by_hash: bool,
+    next_signers: Vec<Pick>,
     members: BTreeMap<String, Member>,
 }
 
@@ -85,7 +81,7 @@ pub enum Verdict {
     Unverifiable(NoKey),
     /// It was rightly signed and is too old to be believed.
     Stale {
-        /// Its `Valid-Until`.
+        /// Until when it was to be believed, by its `Valid-Until` and by apt's sources.
         valid_until: SystemTime,
     },
     /// A key for its source is known and did not sign this, or signed something that cannot be used.
@@ -180,10 +176,11 @@ pub fn verify_detached(text: &[u8], block: &[u8], place: Place, signers: &Signer
 impl Release {
     /// The last questions, which need the clock and the place.
     fn judged(self, now: SystemTime) -> Verdict {
-        if let Some(valid_until) = self.valid_until.filter(|&until| self.place.check_valid_until && until < now) {
+        let validity = &self.place.validity;
+        if let Some(valid_until) = validity.end(self.date, self.valid_until).filter(|&end| end < now) {
             return Verdict::Stale { valid_until };
         }
-        if self.date > now + MAX_AHEAD {
+        if validity.is_ahead(self.date, now) {
             return Verdict::Bad(BadRelease::Content("its Date is in the future".to_owned()));
         }
         match self.place.suite_dir.strip_prefix("dists/") {
@@ -253,6 +250,16 @@ impl Release {
     /// Until when it may be believed.
     pub fn valid_until(&self) -> Option<SystemTime> {
         self.valid_until
+    }
+
+    /// What it says of the keys of the next one.
+    pub fn pin(&self) -> Pin {
+        Pin {
+            repository: self.place.repository.clone(),
+            suite_dir: self.place.suite_dir.clone(),
+            picks: self.next_signers.clone(),
+            until: self.valid_until,
+        }
     }
 
     /// Whether the archive offers its indexes under their digests too.

@@ -12,10 +12,27 @@
 //! An entry may be rewritten to go through this proxy, `http://127.0.0.1:9977/mirror.example.org/debian`; it then counts
 //! as the origin it stands for. See sources.list(5). Entries that are not fetched over http or https are left out.
 
-use super::{Location, Repository, is_release, keyring::Pick, path};
+use super::{Location, Repository, Validity, is_release, keyring::Pick, path};
 
 mod one_line;
 mod stanza;
+
+/// As Debian calls it.
+const ARCHITECTURE: &str = if cfg!(target_arch = "x86_64") {
+    "amd64"
+} else if cfg!(target_arch = "aarch64") {
+    "arm64"
+} else if cfg!(target_arch = "x86") {
+    "i386"
+} else if cfg!(target_arch = "arm") {
+    "armhf"
+} else if cfg!(all(target_arch = "powerpc64", target_endian = "little")) {
+    "ppc64el"
+} else if cfg!(target_arch = "loongarch64") {
+    "loong64"
+} else {
+    std::env::consts::ARCH
+};
 
 /// What apt takes from a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,8 +58,8 @@ pub struct Source {
     pub architectures: Vec<String>,
     /// Who may sign; `None` is anybody in the default keyrings.
     pub signed_by: Option<SignedBy>,
-    /// Whether an expired Release is refused.
-    pub check_valid_until: bool,
+    /// From when and until when its Releases may be believed.
+    pub validity: Validity,
     /// The file that the entry stands in.
     pub file: String,
     /// Its first line, counted from 1.
@@ -134,6 +151,22 @@ impl Sources {
         self.sources.iter().any(|source| same(&source.base))
     }
 
+    /// The base addresses of other repositories that entries name for a suite which an entry names for this one too, each
+    /// once: mirrors of one another, perhaps. Whether they are is for the hashes to say.
+    pub fn twins(&self, repository: &Repository) -> Vec<&Location> {
+        let is_here = |source: &&Source| Repository::at(&source.base) == *repository;
+        let suites: Vec<_> = self.sources.iter().filter(is_here).flat_map(|source| &source.suites).collect();
+        let shares = |source: &&Source| source.suites.iter().any(|suite| suites.contains(&suite));
+        let mut twins: Vec<&Location> = Vec::new();
+        for source in self.sources.iter().filter(shares).filter(|source| !is_here(source)) {
+            let is_new = twins.iter().all(|twin| Repository::at(twin) != Repository::at(&source.base));
+            if is_new && source.base.credentials().is_none() {
+                twins.push(&source.base);
+            }
+        }
+        twins
+    }
+
     /// The repository that a Release speaks for and the folder of its suite: as the entry says that it belongs to, else
     /// by its place alone.
     pub fn place(&self, release: &Location) -> Option<(Repository, String)> {
@@ -160,10 +193,9 @@ impl Sources {
         }
     }
 
-    /// Whether an expired Release is refused; so it is unless every entry for its suite says otherwise.
-    pub fn checks_valid_until(&self, release: &Location) -> bool {
-        let mut entries = self.entries_for(release).peekable();
-        entries.peek().is_none() || entries.any(|(source, _)| source.check_valid_until)
+    /// From when and until when a Release may be believed, by all the entries for its suite.
+    pub fn validity(&self, release: &Location) -> Validity {
+        self.entries_for(release).map(|(source, _)| source.validity).reduce(Validity::and).unwrap_or_default()
     }
 
     /// The entries that apt would fetch this Release for, with the suite's folder.
@@ -179,6 +211,12 @@ impl Sources {
             },
         )
     }
+}
+
+/// An address or a suite of an entry with the name of this machine's architecture filled in, which is taken to be the one
+/// that this program was built for.
+fn with_architecture(text: &str) -> String {
+    text.replace("$(ARCH)", ARCHITECTURE)
 }
 
 /// The folder of a suite below the base.
@@ -213,17 +251,10 @@ impl SignedBy {
                 signed_by.files.push(entry.to_owned());
                 continue;
             }
-            let (text, exact) = entry.strip_suffix('!').map_or((entry, false), |text| (text, true));
-            let fingerprint = text.parse().map_err(|error| format!("Signed-By {entry}: {error}"))?;
-            signed_by.picks.push(Pick { fingerprint, exact });
+            signed_by.picks.push(entry.parse().map_err(|error| format!("Signed-By {entry}: {error}"))?);
         }
         if signed_by == Self::default() { Err("an empty Signed-By".to_owned()) } else { Ok(signed_by) }
     }
-}
-
-/// Whether a value means no, as apt reads it.
-fn is_no(value: &str) -> bool {
-    matches!(value.to_ascii_lowercase().as_str(), "no" | "false" | "without" | "off" | "disable" | "0")
 }
 
 #[cfg(test)]

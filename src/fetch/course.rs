@@ -249,14 +249,14 @@ impl Course {
             }
             Ruling::Unjudged => self.plan.handle_failed(from, Some(piece), None, now),
         }
-        self.attend(now);
+        self.attend();
     }
 
     /// A peer said what it has, and which chain it stands for.
     pub fn handle_have(&mut self, from: SourceId, chain: Option<PieceChain>, have: Option<Pieces>, now: Instant) {
         self.plan.handle_have(from, have, now);
         chain.into_iter().for_each(|chain| self.claim(chain, Some(from)));
-        self.attend(now);
+        self.attend();
     }
 
     /// A peer has the file in part, and this piece not.
@@ -275,9 +275,9 @@ impl Course {
     }
 
     /// Bytes of a piece that was to be read back.
-    pub fn handle_reread(&mut self, piece: usize, bytes: &[u8], now: Instant) {
+    pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
         self.ledger.handle_reread(piece, bytes);
-        self.attend(now);
+        self.attend();
     }
 
     /// What was released cannot be remembered: from now on only proven bytes are released.
@@ -336,7 +336,7 @@ impl Course {
             Wish::Exhausted { piece } => {
                 self.halt();
                 self.ledger.handle_exhausted(piece);
-                self.attend(now);
+                self.attend();
             }
             Wish::GiveUp => self.given_up = true,
         }
@@ -349,7 +349,7 @@ impl Course {
     }
 
     /// Acts on what the ledger found out.
-    fn attend(&mut self, now: Instant) {
+    fn attend(&mut self) {
         while let Some(finding) = self.ledger.poll_finding() {
             match finding {
                 Finding::Convicted { source, piece } => {
@@ -410,7 +410,7 @@ impl Course {
                 peer => self.leave_out(peer),
             }
         }
-        self.attend(now);
+        self.attend();
     }
 
     fn leave_out(&mut self, peer: SourceId) {

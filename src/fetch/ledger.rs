@@ -25,16 +25,15 @@
 //! for one file, is convicted by that alone: honest peers serve only states that they have proven. Who passes on a
 //! mirror's bytes as unproven ([`Grade::Raw`]) answers for nothing and is never convicted for them.
 
+mod blame;
 mod forks;
 
 use std::collections::{HashMap, HashSet};
 
 use crate::hash::{Expected, State, Step, Verified};
 
+use blame::Dispute;
 use forks::Claim;
-
-/// Failed copies remembered for one piece.
-const MAX_UNFIT: usize = 16;
 
 /// A source of bytes within one download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -125,13 +124,6 @@ impl Slot {
             Self::Held { source, grade, .. } | Self::Doubted { source, grade } => Some((source, grade)),
         }
     }
-}
-
-/// Copies of one piece that differ, by fingerprints of their bytes.
-#[derive(Debug, Default)]
-struct Dispute {
-    unfit: Vec<(SourceId, State)>,
-    fit: Option<State>,
 }
 
 /// The ledger of one download.
@@ -279,20 +271,6 @@ impl Ledger {
         }
     }
 
-    /// Whether copies of that piece were thrown away that a good one can tell from honest ones.
-    pub fn is_disputed(&self, piece: usize) -> bool {
-        self.disputes.contains_key(&piece)
-    }
-
-    /// The bytes of a disputed piece that is about to be held; a part of the piece is of no use.
-    pub fn handle_copy(&mut self, piece: usize, bytes: &[u8]) {
-        if let Some(dispute) = self.disputes.get_mut(&piece)
-            && bytes.len() == self.expected.piece_len(piece)
-        {
-            dispute.fit = Some(fingerprint(&self.expected, piece, bytes));
-        }
-    }
-
     /// Judges a piece from the bytes on disk.
     pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
         match self.slots[piece] {
@@ -353,6 +331,19 @@ impl Ledger {
         distrusted
     }
 
+    /// What the mirror sent is not of the file that it has now: all of it that is not proven is thrown away.
+    pub fn handle_mirror_changed(&mut self) {
+        for piece in 0..self.anchor {
+            match self.slots[piece].sender() {
+                Some((MIRROR, _)) => self.put(piece, Slot::Missing),
+                Some((source, Grade::Raw)) => self.put(piece, Slot::Raw(source)),
+                _ => {}
+            }
+        }
+        (self.front, self.front_state) = (0, State::INITIAL);
+        self.extend_front();
+    }
+
     /// The states that the bytes of a piece may be hashed from: known from the front, or claimed.
     fn states_before(&self, piece: usize) -> Vec<State> {
         let mut states: Vec<State> = Vec::new();
@@ -402,9 +393,7 @@ impl Ledger {
     fn hold(&mut self, step: Step, source: SourceId, grade: Grade, bytes: Option<&[u8]>) {
         let piece = step.index();
         self.put(piece, Slot::Held { step, source, grade });
-        if let (Some(dispute), Some(bytes)) = (self.disputes.get_mut(&piece), bytes) {
-            dispute.fit = Some(fingerprint(&self.expected, piece, bytes));
-        }
+        bytes.into_iter().for_each(|bytes| self.handle_copy(piece, bytes));
         self.weigh_claims(&step);
         self.extend_front();
         self.extend_anchor();
@@ -458,13 +447,6 @@ impl Ledger {
         }
     }
 
-    /// A piece is proven of which other copies fitted nothing: who sent other bytes is convicted.
-    fn settle_dispute(&mut self, piece: usize) {
-        let Some(Dispute { unfit, fit: Some(good) }) = self.disputes.remove(&piece) else { return };
-        let liars = unfit.into_iter().filter(|(_, print)| *print != good);
-        self.liars.extend(liars.map(|(source, _)| (source, piece)));
-    }
-
     /// The front does not lead to the proven state behind it: at least one of its pieces is false. The claims say which.
     fn doubt_front(&mut self) {
         if self.claims.is_empty() {
@@ -483,51 +465,6 @@ impl Ledger {
         self.put(piece, Slot::Doubted { source, grade });
         self.findings.push(Finding::Reread { piece });
     }
-
-    /// A piece fitted nothing. Its source answers for it alone when the states on both sides are known without any claim,
-    /// or when it served one of them itself.
-    fn blame(&mut self, piece: usize, source: SourceId, bytes: &[u8]) {
-        let between_known = piece == 0 && self.anchor == 1;
-        if between_known || self.has_word_of(source) {
-            self.convict(source, piece);
-            return;
-        }
-        let print = fingerprint(&self.expected, piece, bytes);
-        let dispute = self.disputes.entry(piece).or_default();
-        if dispute.unfit.len() < MAX_UNFIT {
-            dispute.unfit.push((source, print));
-        }
-    }
-
-    /// A convicted source's word counts no more: a claim that was its alone goes, and what it sent and is not proven is
-    /// judged again without it.
-    fn convict(&mut self, source: SourceId, piece: usize) {
-        if source == MIRROR || !self.convicted.insert(source) {
-            return;
-        }
-        self.findings.push(Finding::Convicted { source, piece });
-        self.forget_word_of(source);
-        for piece in (0..self.anchor).rev() {
-            match self.slots[piece] {
-                Slot::Held { step, source: sender, grade } if sender == source => {
-                    if piece < self.front {
-                        (self.front, self.front_state) = (piece, step.from());
-                    }
-                    self.doubt(piece, source, grade);
-                }
-                Slot::Raw(sender) if sender == source => {
-                    self.put(piece, Slot::Missing);
-                    self.findings.push(Finding::Discarded { source, grade: Grade::Raw, piece });
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Names the bytes of a piece, whatever state leads to it.
-fn fingerprint(expected: &Expected, piece: usize, bytes: &[u8]) -> State {
-    Step::take(expected, piece, State::INITIAL, bytes).expect("the caller gives whole pieces").to()
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::archive::{Keyring, Location, Sources, Trust};
+use crate::archive::{Keyring, Location, Pin, Sources, Trust};
 
 /// How often requests may have everything read again.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -70,7 +70,14 @@ impl Apt {
         for error in bad {
             tracing::warn!(%error, "keyring left out");
         }
-        *self.shared.trust.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(trust);
+        let mut known = self.shared.trust.write().unwrap_or_else(PoisonError::into_inner);
+        *known = Arc::new(trust.with_pins_of(&known));
+    }
+
+    /// Takes what the latest Release of a suite says of the next one.
+    pub fn pin(&self, pin: Pin) {
+        let mut known = self.shared.trust.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::make_mut(&mut known).pin(pin);
     }
 
     /// Reads everything again unless that was done a moment ago, and says whether it was.
@@ -136,4 +143,42 @@ fn read_dir(dir: &Path) -> Vec<(String, Vec<u8>)> {
     paths.sort();
     paths.truncate(MAX_FILES);
     paths.iter().filter_map(|path| read_file(path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::archive::testing::{Key, clear_signed, now};
+
+    use super::*;
+
+    #[test]
+    fn a_pinned_key_outlives_a_look_at_the_configuration() {
+        let (old, new) = (Key::new(), Key::new());
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("trusted.gpg.d")).unwrap();
+        for (name, key) in [("old.gpg", &old), ("new.gpg", &new)] {
+            fs::write(dir.path().join("trusted.gpg.d").join(name), key.binary()).unwrap();
+        }
+        fs::write(dir.path().join("sources.list"), "deb http://m.example.org sid main\n").unwrap();
+        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Vec::new());
+        let at = Location::parse("http://m.example.org/dists/sid/InRelease").unwrap();
+        let verified = |key| {
+            let text = format!(
+                "Codename: sid\nDate: Fri, 10 Jul 2026 09:12:31 UTC\nValid-Until: Mon, 13 Jul 2026 09:12:31 UTC\n\
+                 Signed-By: {}\nSHA256:\n {} 0 main/a\n",
+                new.fingerprint(),
+                "00".repeat(32),
+            );
+            let message = clear_signed(&text, &[key]);
+            apt.trust().verify_inrelease(&at, message.as_bytes(), true, now()).verified()
+        };
+        let first = verified(&old).unwrap();
+        assert!(verified(&new).is_some());
+        apt.pin(first.pin());
+        for _ in 0..2 {
+            assert!(verified(&old).is_none());
+            assert!(verified(&new).is_some());
+            apt.reload();
+        }
+    }
 }

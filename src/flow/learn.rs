@@ -215,12 +215,14 @@ impl Flow {
     /// Records what a Release lists, and under all the names that it gives it.
     pub(super) async fn record(&self, location: &Location, release: Release) -> Result<Recorded, StoreError> {
         let signer = format!("{} {}", release.signer().fingerprint, release.signer().origin);
+        let pin = release.pin();
         let recorded = self.in_store(move |store| {
             let members = release.members().chain(release.aliases());
             store.record_release(release.repository(), release.suite_dir(), release.date(), &signer, members)
         });
         let recorded = recorded.await?;
         if recorded != Recorded::Older {
+            self.shared.rules.apt.pin(pin);
             self.shared.learning.remember(location);
         }
         Ok(recorded)

@@ -18,8 +18,8 @@ use crate::{
 };
 
 /// Chunks unpacked ahead, and the bytes of each.
-const AHEAD: usize = 16;
-const CHUNK: usize = 64 * 1024;
+const AHEAD: usize = 4;
+const CHUNK: usize = 256 * 1024;
 
 /// Bytes of the packed file that are read at once.
 const BUFFER: usize = 128 * 1024;
@@ -63,11 +63,12 @@ pub fn read(store: &Store, index: &Vouched, compression: Compression, file: impl
     Ok(gathering.record()?)
 }
 
-/// How many bytes an index may unpack to: as many as its Release says of the plain file.
+/// How many bytes an index may unpack to: as many as its Release says of the plain file. A Release that lists only packed
+/// files says nothing of it; then, and where it says more, it is what no index of any archive comes near to.
 fn unpacked_size(store: &Store, index: &Vouched) -> Result<u64, StoreError> {
     let (plain, _) = Compression::of(index.path());
     let promised = store.promise(&format!("{}/{plain}", index.repository()))?;
-    Ok(promised.map_or(MAX_UNPACKED, |plain| plain.expected().size))
+    Ok(promised.map_or(MAX_UNPACKED, |plain| plain.expected().size.min(MAX_UNPACKED)))
 }
 
 /// Unpacks on a thread of its own while `read` reads.
@@ -139,12 +140,8 @@ impl Read for Ahead {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::write::GzEncoder;
-
     use crate::{
-        archive::Repository,
+        archive::{Repository, testing::pack},
         hash::{ContentHash, Expected},
         store::Config,
     };
@@ -159,9 +156,9 @@ mod tests {
         format!("Package: p{n}\nFilename: pool/p{n}.deb\nSize: 4\nSHA256: {hash}\n\n")
     }
 
-    /// Learns a text that its Release says to have `size` bytes; what came of it, and whether the first and the last of
-    /// a thousand files are promised.
-    fn learned(text: &str, size: usize) -> (Result<usize, Unread>, [bool; 2]) {
+    /// Learns a text, packed so, that its Release says to have `size` bytes unpacked; what came of it, and whether the first
+    /// and the last of a thousand files are promised.
+    fn learned_packed(compression: Compression, text: &str, size: Option<usize>) -> (Result<usize, Unread>, [bool; 2]) {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { path: dir.path().join("store"), quota: 1 << 20, min_free: 0 };
         let store = Store::open(&config, |_| true).unwrap();
@@ -169,13 +166,47 @@ mod tests {
             let expected = Expected { hash: ContentHash::of(end.as_bytes()), size };
             Vouched::restore(expected, Repository::restore(HOUSE), format!("{PACKAGES}{end}"), true)
         };
-        let packed = member(".gz", 7);
-        let members = [member("", size as u64), packed.clone()];
+        let plain = size.map(|size| member("", size as u64));
+        let packed = member(compression.suffix(), 7);
+        let members = plain.into_iter().filter(|plain| plain.path() != packed.path()).chain([packed.clone()]);
         let repository = Repository::restore(HOUSE);
         store.record_release(&repository, "dists/sid", std::time::UNIX_EPOCH, "key", members).unwrap();
-        let result = read(&store, &packed, Compression::Gz, &gz(text.as_bytes())[..]);
+        let result = read(&store, &packed, compression, &pack(compression, text.as_bytes())[..]);
         let promised = [0, 999].map(|n| store.promise(&format!("{HOUSE}/pool/p{n}.deb")).unwrap().is_some());
         (result, promised)
+    }
+
+    fn learned(text: &str, size: usize) -> (Result<usize, Unread>, [bool; 2]) {
+        learned_packed(Compression::Gz, text, Some(size))
+    }
+
+    #[test]
+    fn an_index_of_any_packing_is_learned_up_to_the_size_that_its_release_says_and_not_a_byte_beyond() {
+        let text: String = (0..1000).map(entry).collect();
+        for compression in &Compression::ALL[1..] {
+            let unlisted = learned_packed(*compression, &text, None);
+            assert!(matches!(unlisted, (Ok(1000), [true, true])), "{compression:?}: {unlisted:?}");
+            let whole = learned_packed(*compression, &text, Some(text.len()));
+            assert!(matches!(whole, (Ok(1000), [true, true])), "{compression:?}: {whole:?}");
+            let beyond = learned_packed(*compression, &text, Some(text.len() - 1));
+            assert!(matches!(beyond, (Err(_), [false, false])), "{compression:?}: {beyond:?}");
+        }
+    }
+
+    /// Zeros without end behind what was promised.
+    #[test]
+    fn a_bomb_of_any_packing_teaches_nothing_and_is_not_unpacked_beyond_what_was_promised() {
+        let text: String = (0..1000).map(entry).chain(["\0".repeat(8 << 20)]).collect();
+        for compression in &Compression::ALL[1..] {
+            let packed = pack(*compression, text.as_bytes());
+            let bomb = unpacked(*compression, &packed[..], 300_000, |mut plain| {
+                let mut unpacked = Vec::new();
+                (plain.read_to_end(&mut unpacked).unwrap_err().kind(), unpacked.len())
+            });
+            assert!(matches!(bomb, (io::ErrorKind::FileTooLarge, ..=300_000)), "{compression:?}: {bomb:?}");
+            let learned = learned_packed(*compression, &text, Some(300_000));
+            assert!(matches!(learned, (Err(_), [false, false])), "{compression:?}: {learned:?}");
+        }
     }
 
     #[test]
@@ -189,16 +220,10 @@ mod tests {
         assert!(matches!(learned(&one_bad, one_bad.len()), (Ok(999), [false, true])));
     }
 
-    fn gz(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
     #[test]
     fn what_is_read_is_what_was_packed_whoever_is_faster() {
         let bytes: Vec<u8> = (0..1_500_000_u32).flat_map(u32::to_le_bytes).collect();
-        let packed = gz(&bytes);
+        let packed = pack(Compression::Gz, &bytes);
         let read = |pause: bool| {
             unpacked(Compression::Gz, &packed[..], bytes.len() as u64, |mut plain| {
                 let mut read: Vec<u8> = Vec::new();
@@ -219,14 +244,14 @@ mod tests {
 
     #[test]
     fn a_reader_that_has_enough_ends_the_unpacking() {
-        let packed = gz(&vec![7; 64 << 20]);
+        let packed = pack(Compression::Gz, &vec![7; 64 << 20]);
         let first = unpacked(Compression::Gz, &packed[..], u64::MAX, |mut plain| plain.fill_buf().unwrap()[0]);
         assert_eq!(first, 7);
     }
 
     #[test]
     fn what_went_wrong_comes_behind_what_went_well() {
-        let packed = gz(&[7; 300_000]);
+        let packed = pack(Compression::Gz, &[7; 300_000]);
         for (packed, limit) in [(&packed[..packed.len() - 9], u64::MAX), (&packed[..], 299_999)] {
             let mut read = Vec::new();
             let error = unpacked(Compression::Gz, packed, limit, |mut plain| plain.read_to_end(&mut read)).unwrap_err();

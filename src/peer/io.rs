@@ -1,6 +1,8 @@
 //! The sockets of the peers' pool: one connection a peer, one task a connection.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
 
+mod keep;
+
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -14,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
@@ -88,6 +90,8 @@ struct Handle {
     asks: mpsc::Sender<Waiting>,
     /// Asks that wait or are under way.
     unanswered: Arc<AtomicUsize>,
+    /// Told when the peer turned out to be a liar.
+    convicted: Arc<Notify>,
 }
 
 impl Handle {
@@ -162,9 +166,15 @@ impl Pool {
         self.shared.lock().standings.handle_proven(peer, bytes, Instant::now());
     }
 
-    /// A piece or state of that peer was proven false: it is named in the log and kept out.
+    /// A piece or state of that peer was proven false: it is named in the log and kept out. Its connection ends, and what it
+    /// was asked for is [`Failure::Unwelcome`].
     pub fn convict(&self, peer: SocketAddr, what: &str) {
-        let term = self.shared.lock().standings.handle_convicted(peer, Instant::now());
+        let mut state = self.shared.lock();
+        let term = state.standings.handle_convicted(peer, Instant::now());
+        if let Some(connection) = state.connections.remove(&peer) {
+            connection.convicted.notify_one();
+        }
+        drop(state);
         tracing::warn!(%peer, hours = term.as_secs() / 3600, "liar banned: {what}");
     }
 
@@ -195,8 +205,10 @@ impl Pool {
         }
         let (connection, asks) = mpsc::channel(MAX_WAITING);
         let unanswered = Arc::new(AtomicUsize::new(0));
-        state.connections.insert(peer, Handle { asks: connection.clone(), unanswered: unanswered.clone() });
-        tokio::spawn(Connection::new(self.shared.clone(), peer, asks).run());
+        let convicted = Arc::new(Notify::new());
+        let handle = Handle { asks: connection.clone(), unanswered: unanswered.clone(), convicted: convicted.clone() };
+        state.connections.insert(peer, handle);
+        tokio::spawn(Connection::new(self.shared.clone(), peer, asks, convicted).run());
         Ok((connection, unanswered))
     }
 }
@@ -228,6 +240,7 @@ struct Connection {
     shared: Arc<Shared>,
     peer: SocketAddr,
     asks: mpsc::Receiver<Waiting>,
+    convicted: Arc<Notify>,
     waiting: VecDeque<Waiting>,
     replies: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
     pipeline: Pipeline,
@@ -248,11 +261,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>) -> Self {
+    fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>, convicted: Arc<Notify>) -> Self {
         Self {
             shared,
             peer,
             asks,
+            convicted,
             waiting: VecDeque::new(),
             replies: HashMap::new(),
             pipeline: Pipeline::new(peer),
@@ -339,6 +353,7 @@ impl Connection {
             }
             let busy = self.pipeline.outstanding() > 0;
             tokio::select! {
+                () = self.convicted.notified() => return Some(Failure::Unwelcome),
                 waiting = self.asks.recv(), if self.waiting.len() < MAX_WAITING && !self.is_last => match waiting {
                     Some(waiting) => self.waiting.push_back(waiting),
                     None if busy || !self.waiting.is_empty() => self.is_last = true,

@@ -327,11 +327,8 @@ impl Head {
                 "retry-after" => retry_after = value.parse().ok(),
                 "connection" => close |= value.eq_ignore_ascii_case("close"),
                 CHAIN_HEADER => chain = value.parse().ok(),
-                HAVE_HEADER => {
-                    if have.replace(value.to_owned()).is_some() {
-                        return Err(Violation::Have);
-                    }
-                }
+                HAVE_HEADER if have.is_some() => return Err(Violation::Have),
+                HAVE_HEADER => have = Some(value.to_owned()),
                 UNPROVEN_HEADER => unproven = true,
                 _ => {}
             }

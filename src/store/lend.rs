@@ -8,7 +8,6 @@
 //! and who gives it answers for it. One *from the mirror* is not proven yet: it is lent so that a crowd beside one slow
 //! mirror can share out a file that nobody has whole, and nobody is convicted for it. What came from a peer and is not
 //! proven is never lent, so that a lie goes one step and no further.
-#![expect(clippy::disallowed_methods, reason = "reads the file of a partial")]
 
 use std::{
     collections::HashMap,

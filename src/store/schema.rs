@@ -177,6 +177,8 @@ impl Database {
         writer.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT, |_| Ok(()))?;
         check(&writer)?;
         migrate(&mut writer, path)?;
+        // The check has looked at every page, and nobody asks for them next.
+        writer.execute_batch("PRAGMA shrink_memory")?;
 
         let reader = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.busy_timeout(BUSY)?;

@@ -144,15 +144,17 @@ impl Suite {
         let published = UNIX_EPOCH + Duration::from_secs(self.date);
         let mut listed = String::new();
         for form in [Form::Plain, Form::Gz, Form::Xz] {
+            let is_there = self.forms.contains(&form);
+            if !is_there && form != Form::Plain {
+                continue;
+            }
             let bytes = form.encode(text.as_bytes());
             let hash = ContentHash::of(&bytes);
-            if self.forms.contains(&form) {
+            if is_there {
                 write(&index.join(form.file_name()), &bytes);
                 if self.by_hash {
                     write(&index.join("by-hash/SHA256").join(hash.to_string()), &bytes);
                 }
-            } else if form != Form::Plain {
-                continue;
             }
             writeln!(listed, " {hash} {:>16} main/binary-amd64/{}", bytes.len(), form.file_name()).expect("a string");
         }

@@ -1,12 +1,13 @@
 //! The one-line style: `deb [option=value ...] URI suite [component ...]`.
 
-use super::{BadSource, SignedBy, Source, SourceType, is_no, read_base};
+use crate::archive::Validity;
+
+use super::{BadSource, SignedBy, Source, SourceType, read_base, with_architecture};
 
 pub fn parse(file: &str, text: &str, proxies: &[String]) -> Vec<Result<Source, BadSource>> {
     let lines = text.lines().zip(1..);
     let entries = lines.filter_map(|(line, number)| {
-        let entry = line.split('#').next().unwrap_or_default().trim();
-        let read = parse_entry(entry, proxies).transpose()?;
+        let read = parse_entry(without_comment(line).trim(), proxies).transpose()?;
         Some(match read {
             Ok(source) => Ok(Source { file: file.to_owned(), line: number, ..source }),
             Err(reason) => Err(BadSource { file: file.to_owned(), line: number, reason }),
@@ -31,20 +32,20 @@ fn parse_entry(entry: &str, proxies: &[String]) -> Result<Option<Source>, String
     };
     let mut words = rest.split_whitespace();
     let uri = words.next().ok_or("no URI")?;
-    let Some(base) = read_base(uri, proxies) else { return Ok(None) };
-    let suite = words.next().ok_or("no suite")?;
+    let Some(base) = read_base(&with_architecture(uri), proxies) else { return Ok(None) };
+    let suite = with_architecture(words.next().ok_or("no suite")?);
     let mut source = Source {
         types: vec![kind],
         base: base?,
-        suites: vec![suite.to_owned()],
+        suites: vec![suite],
         components: words.map(str::to_owned).collect(),
         architectures: Vec::new(),
         signed_by: None,
-        check_valid_until: true,
+        validity: Validity::default(),
         file: String::new(),
         line: 0,
     };
-    if source.components.is_empty() != suite.ends_with('/') {
+    if source.components.is_empty() != source.suites[0].ends_with('/') {
         return Err("components are needed, but not behind a suite that ends with a slash".to_owned());
     }
     for option in options.split_whitespace() {
@@ -52,9 +53,21 @@ fn parse_entry(entry: &str, proxies: &[String]) -> Result<Option<Source>, String
         match name.to_ascii_lowercase().as_str() {
             "signed-by" => source.signed_by = Some(SignedBy::parse(value)?),
             "arch" => source.architectures = value.split(',').map(str::to_owned).collect(),
-            "check-valid-until" => source.check_valid_until = !is_no(value),
-            _ => {}
+            time => source.validity.set(time, value),
         }
     }
     Ok(Some(source))
+}
+
+/// The line up to its comment; a `#` between brackets begins none.
+fn without_comment(line: &str) -> &str {
+    let (mut at, mut rest) = (0, line);
+    while let Some(found) = rest.find(['#', '[']) {
+        if rest[found..].starts_with('#') {
+            return &line[..at + found];
+        }
+        let behind = rest[found..].find(']').map_or(found + 1, |end| found + end);
+        (at, rest) = (at + behind, &rest[behind..]);
+    }
+    line
 }

@@ -1,8 +1,12 @@
 //! The deb822 style: one paragraph an entry.
 
-use crate::archive::deb822::{BadText, Comments, Paragraph, Paragraphs};
+use crate::archive::{
+    Validity,
+    deb822::{BadText, Comments, Paragraph, Paragraphs},
+    validity::is_no,
+};
 
-use super::{BadSource, SignedBy, Source, SourceType, is_no, read_base};
+use super::{BadSource, SignedBy, Source, SourceType, read_base, with_architecture};
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
@@ -44,7 +48,8 @@ fn parse_entry(
         _ => Err(paragraph.fault("Types", "expected deb or deb-src")),
     });
     let types = types.collect::<Result<Vec<_>, _>>()?;
-    let (suites, components, architectures) = (list("Suites")?, list("Components")?, list("Architectures")?);
+    let (components, architectures) = (list("Components")?, list("Architectures")?);
+    let suites: Vec<_> = paragraph.words("Suites")?.map(with_architecture).collect();
     if suites.iter().any(|suite| components.is_empty() != suite.ends_with('/')) {
         return Err(paragraph.fault("Components", "needed, but not with a suite that ends with a slash"));
     }
@@ -52,8 +57,11 @@ fn parse_entry(
         Ok(signed_by) => signed_by,
         Err(reason) => return Ok(vec![Err(reason)]),
     };
-    let check_valid_until = !paragraph.text("Check-Valid-Until")?.is_some_and(is_no);
-    let bases = paragraph.words("URIs")?.filter_map(|uri| read_base(uri, proxies));
+    let mut validity = Validity::default();
+    for option in Validity::OPTIONS {
+        validity.set(option, paragraph.text(option)?.unwrap_or_default());
+    }
+    let bases = paragraph.words("URIs")?.filter_map(|uri| read_base(&with_architecture(uri), proxies));
     let sources = bases.map(|base| {
         Ok(Source {
             types: types.clone(),
@@ -62,7 +70,7 @@ fn parse_entry(
             components: components.clone(),
             architectures: architectures.clone(),
             signed_by: signed_by.clone(),
-            check_valid_until,
+            validity,
             file: file.to_owned(),
             line: paragraph.line(),
         })

@@ -42,7 +42,7 @@ fn the_one_line_style_is_read() {
     assert_eq!((all[0].line, all[1].line, all[2].line), (3, 4, 7));
     assert_eq!(all[1].types, [SourceType::DebSrc]);
     assert_eq!(all[1].architectures, ["amd64", "arm64"]);
-    assert!(!all[1].check_valid_until);
+    assert!(!all[1].validity.check_valid_until);
     let pick = Pick { fingerprint: FINGERPRINT.parse().unwrap(), exact: true };
     assert_eq!(all[1].signed_by, Some(SignedBy { files: vec!["/a.gpg".into()], picks: vec![pick], embedded: None }));
     assert_eq!(sources.keyring_files(), ["/a.gpg"]);
@@ -173,18 +173,177 @@ fn a_flat_entry_tells_where_its_repository_begins() {
     assert_eq!(place("http://m.example.org/repo/sub/dir/Packages"), None);
 }
 
+/// What entries for one place say of time.
+fn validity(name: &str, text: &str, url: &str) -> Validity {
+    good(name, text).validity(&at(url))
+}
+
 #[test]
-fn only_a_source_that_says_so_takes_expired_releases() {
+fn what_an_entry_says_of_time_is_read_in_both_styles() {
+    let options = "check-date=no Valid-Until-Min=60 valid-until-max=3600 date-max-future=20 check-valid-until=off";
+    let line = format!("deb [{options}] http://m.example.org sid main\n");
+    let fields = options.replace('=', ": ").replace(' ', "\n").replace(":\n", ": ");
+    let stanza = format!("Types: deb\nURIs: http://m.example.org\nSuites: sid\nComponents: main\n{fields}\n");
+    let seconds = std::time::Duration::from_secs;
+    let want = Validity {
+        check_date: false,
+        check_valid_until: false,
+        at_least: Some(seconds(60)),
+        at_most: Some(seconds(3600)),
+        ahead: seconds(20),
+    };
+    for (name, text) in [("a.list", &*line), ("a.sources", &*stanza)] {
+        assert_eq!(validity(name, text, "http://m.example.org/dists/sid/InRelease"), want, "{name}");
+        assert_eq!(validity(name, text, "http://m.example.org/dists/trixie/InRelease"), Validity::default(), "{name}");
+    }
+    let text = "deb [check-valid-until=no] http://m.example.org sid main\ndeb http://m.example.org sid contrib\n";
+    let both = validity("a.list", text, "http://m.example.org/dists/sid/InRelease");
+    assert!(both.check_valid_until, "two entries disagree");
+}
+
+#[test]
+fn the_architecture_is_filled_in() {
+    let line = "deb http://m.example.org/$(ARCH)/debian $(ARCH)/\ndeb http://m.example.org/p/$(ARCH) a-$(ARCH) main\n";
+    let stanza = "Types: deb\nURIs: http://m.example.org/$(ARCH)/debian\nSuites: $(ARCH)/\n\n\
+                  Types: deb\nURIs: http://m.example.org/p/$(ARCH)\nSuites: a-$(ARCH)\nComponents: main\n";
+    for (name, text) in [("a.list", line), ("a.sources", stanza)] {
+        let sources = good(name, text);
+        let place = |url: String| sources.place(&at(&url)).map(|(repository, dir)| (repository.to_string(), dir));
+        let a = ARCHITECTURE;
+        let flat = place(format!("http://m.example.org/{a}/debian/{a}/InRelease"));
+        assert_eq!(flat, Some((format!("m.example.org/{a}/debian"), a.to_owned())), "{name}");
+        let suite = place(format!("http://m.example.org/p/{a}/dists/a-{a}/InRelease"));
+        assert_eq!(suite, Some((format!("m.example.org/p/{a}"), format!("dists/a-{a}"))), "{name}");
+    }
+}
+
+#[test]
+fn a_comment_begins_at_the_first_hash_that_is_in_no_brackets() {
     let sources = good(
         "a.list",
-        "deb [check-valid-until=no] http://m.example.org sid main\ndeb http://m.example.org trixie main\n",
+        "deb [signed-by=/a#b.gpg] http://m.example.org sid main # [c\n#deb [x] http://n.example.org\n\
+         deb http://o.example.org sid main #x [y=z] #\n",
     );
-    assert!(!sources.checks_valid_until(&at("http://m.example.org/dists/sid/InRelease")));
-    assert!(sources.checks_valid_until(&at("http://m.example.org/dists/trixie/InRelease")));
-    assert!(sources.checks_valid_until(&at("http://n.example.org/dists/sid/InRelease")));
+    assert_eq!(sources.keyring_files(), ["/a#b.gpg"]);
+    let components: Vec<_> = sources.iter().map(|source| source.components.join(" ")).collect();
+    assert_eq!(components, ["main", "main"]);
+}
+
+#[test]
+fn an_entry_that_leads_out_of_its_address_has_no_suite_there() {
+    let text = "deb http://m.example.org/a ../b main\ndeb http://m.example.org/a ../../b/\ndeb http://m.example.org/a b\\c main\n\
+                deb http://m.example.org/a/../b sid main\ndeb http://m.example.org/a\0b sid main\n";
+    let (sources, bad) = parse("a.list", text);
+    assert_eq!(bad.iter().map(|error| &error[..9]).collect::<Vec<_>>(), ["a.list:4:", "a.list:5:"]);
+    for url in [
+        "http://m.example.org/b/InRelease",
+        "http://m.example.org/a/b/InRelease",
+        "http://m.example.org/a/dists/b/InRelease",
+    ] {
+        assert_eq!(sources.entries_for(&at(url)).count(), 0, "{url}");
+    }
+}
+
+/// An entry as people may write it.
+fn any_entry() -> impl Strategy<Value = Source> {
+    let word = || "[a-z][a-z0-9.-]{0,6}";
+    let words = || proptest::collection::vec(word(), 1..4);
+    let flat = ("([a-z]{1,3}/){1,3}".prop_map(|suite| vec![suite]), Just(Vec::new()));
+    let suites = prop_oneof![(words(), words()), flat];
+    let base = ("https?://[a-z]{1,5}\\.example\\.org(:8[0-9]{3})?(/[a-z~+]{1,4}){0,2}/?", any::<bool>());
+    let signed_by = proptest::option::of((proptest::collection::vec("/[a-z]{1,4}\\.gpg", 0..3), "[0-9A-F]{40}!?"));
+    let time = (any::<[bool; 2]>(), proptest::option::of(1..u32::MAX), proptest::option::of(1..u32::MAX), 1..u32::MAX);
+    (base, suites, proptest::collection::vec(word(), 0..3), signed_by, time).prop_map(
+        |((base, source), (suites, components), architectures, signed_by, (checks, at_least, at_most, ahead))| {
+            let seconds = |seconds: u32| std::time::Duration::from_secs(seconds.into());
+            Source {
+                types: vec![if source { SourceType::DebSrc } else { SourceType::Deb }],
+                base: at(&base),
+                suites,
+                components,
+                architectures,
+                signed_by: signed_by.map(|(files, pick)| SignedBy {
+                    files,
+                    picks: vec![pick.parse().unwrap()],
+                    embedded: None,
+                }),
+                validity: Validity {
+                    check_date: checks[0],
+                    check_valid_until: checks[1],
+                    at_least: at_least.map(seconds),
+                    at_most: at_most.map(seconds),
+                    ahead: seconds(ahead),
+                },
+                file: String::new(),
+                line: 1,
+            }
+        },
+    )
+}
+
+/// The options of an entry, by their names in deb822 style, with their values.
+fn options_of(entry: &Source) -> Vec<(&'static str, String)> {
+    let yes = |yes| if yes { "yes" } else { "no" }.to_owned();
+    let pick = |pick: &Pick| format!("{}{}", pick.fingerprint, if pick.exact { "!" } else { "" });
+    let keys = |by: &SignedBy| by.files.iter().cloned().chain(by.picks.iter().map(pick)).collect::<Vec<_>>().join(",");
+    let seconds = |time: std::time::Duration| time.as_secs().to_string();
+    let validity = &entry.validity;
+    let architectures = Some(entry.architectures.join(",")).filter(|all| !all.is_empty());
+    [
+        ("Architectures", architectures),
+        ("Signed-By", entry.signed_by.as_ref().map(keys)),
+        ("Check-Date", Some(yes(validity.check_date))),
+        ("Check-Valid-Until", Some(yes(validity.check_valid_until))),
+        ("Valid-Until-Min", validity.at_least.map(seconds)),
+        ("Valid-Until-Max", validity.at_most.map(seconds)),
+        ("Date-Max-Future", Some(seconds(validity.ahead))),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name, value?)))
+    .collect()
+}
+
+fn one_line(entry: &Source) -> String {
+    let options = options_of(entry);
+    let options = options.iter().map(|(name, value)| format!("{}={value} ", name.replace("Architectures", "arch")));
+    let kind = if entry.types == [SourceType::Deb] { "deb" } else { "deb-src" };
+    let suites = entry.suites.iter().map(|suite| {
+        format!(
+            "{kind} [ {}] {} {suite} {}\n",
+            options.clone().collect::<String>(),
+            entry.base.url(),
+            entry.components.join(" ")
+        )
+    });
+    suites.collect()
+}
+
+fn stanza(entry: &Source) -> String {
+    let options = options_of(entry);
+    let lines = options.iter().map(|(name, value)| match *name {
+        "Architectures" => format!("{name}: {}\n", value.replace(',', " ")),
+        _ => format!("{name}: {value}\n"),
+    });
+    let kind = if entry.types == [SourceType::Deb] { "deb" } else { "deb-src" };
+    let (suites, components) = (entry.suites.join("\n "), entry.components.join(" "));
+    let components = if components.is_empty() { components } else { format!("Components: {components}\n") };
+    format!("Types: {kind}\nURIs: {}\nSuites: {suites}\n{components}{}", entry.base.url(), lines.collect::<String>())
 }
 
 proptest! {
+    #[test]
+    fn an_entry_is_read_back_from_both_styles(entry in any_entry(), crlf: bool) {
+        let written = |text: String| if crlf { text.replace('\n', "\r\n") } else { text };
+        let read = good("a.sources", &written(stanza(&entry)));
+        let want = Source { file: "a.sources".to_owned(), ..entry.clone() };
+        prop_assert_eq!(read.iter().collect::<Vec<_>>(), [&want]);
+        let read = good("a.list", &written(one_line(&entry)));
+        let want: Vec<_> = entry.suites.iter().zip(1..).map(|(suite, line)| {
+            Source { suites: vec![suite.clone()], file: "a.list".to_owned(), line, ..entry.clone() }
+        }).collect();
+        prop_assert_eq!(read.iter().collect::<Vec<_>>(), want.iter().collect::<Vec<_>>());
+    }
+
     #[test]
     fn any_text_is_read_or_refused(text in "(deb |deb-src |\\[|\\]|a=b|http://|[a-z./#,!=:\n \t-]){0,30}") {
         Sources::parse([("a.list", &*text), ("a.sources", &*text), ("a.save", &*text)], &proxies());

@@ -1,6 +1,6 @@
 //! The mirror's bytes: hashed as they come at the front, gathered piece by piece elsewhere.
 
-use std::{ops::Range, time::Instant};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
@@ -64,10 +64,10 @@ impl Course {
             run.at += part.len() as u64;
             run.parts.push(part);
             if run.at == self.expected.span(run.piece).end {
-                self.finish_piece(now);
+                self.finish_piece();
             }
         }
-        self.attend(now);
+        self.attend();
     }
 
     /// The mirror broke off, or its answer ended too soon; `fatal` when it has not what was promised.
@@ -77,9 +77,14 @@ impl Course {
         self.plan.handle_mirror_failed(fatal, now);
     }
 
-    /// Where the mirror's stream stands and ends, if there is one.
-    pub fn streaming(&self) -> Option<Range<u64>> {
-        self.stream.run.as_ref().map(|run| run.at..run.until)
+    /// What the mirror sent before is of another version than what it has now. Claimed piece hashes tell which is right;
+    /// without any, all that is not proven comes anew.
+    pub fn handle_mirror_changed(&mut self) {
+        self.stream.broken_off = None;
+        if !self.ledger.has_claim() {
+            self.taint(0);
+            self.ledger.handle_mirror_changed();
+        }
     }
 
     pub(super) fn open_stream(&mut self, from: usize, until: usize) {
@@ -136,7 +141,7 @@ impl Course {
     }
 
     /// A piece of the mirror's is whole.
-    fn finish_piece(&mut self, now: Instant) {
+    fn finish_piece(&mut self) {
         let Some(mut run) = self.stream.run.take() else { return };
         let piece = run.piece;
         let parts = std::mem::take(&mut run.parts);
@@ -171,7 +176,7 @@ impl Course {
             self.deeds.push_back(Deed::Halt);
             self.plan.handle_mirror_done();
         }
-        self.attend(now);
+        self.attend();
     }
 
     fn keep_gathered(&mut self, piece: usize, parts: &[Bytes]) {

@@ -158,7 +158,7 @@ impl<'a> Flight<'a> {
             }
             Deed::Reread { piece } => {
                 let bytes = self.read(piece)?;
-                self.course.handle_reread(piece, &bytes, Instant::now());
+                self.course.handle_reread(piece, &bytes);
             }
             Deed::Lend { piece, grade } if self.may_lend() => {
                 self.partial.lend(piece, if grade == Grade::Proven { Lent::Proven } else { Lent::FromMirror });
@@ -288,6 +288,10 @@ impl<'a> Flight<'a> {
             Came::End => {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
                 self.lose_stream(false, short, now);
+            }
+            Came::Trouble(Trouble::Changed) => {
+                self.lose_stream(false, Failure::NoSource(Trouble::Changed.to_string()), now);
+                self.course.handle_mirror_changed();
             }
             Came::Trouble(trouble) => {
                 let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);

@@ -352,13 +352,6 @@ impl<'a> World<'a> {
 
     fn carry_out(&mut self, client: usize, deed: Deed) {
         let now = self.now;
-        if std::env::var("TRACE").is_ok() {
-            let text = match &deed {
-                Deed::Write { at, bytes } => format!("write {at} {}", bytes.len()),
-                other => format!("{other:?}"),
-            };
-            eprintln!("{:?} c{client} {text}", now - self.start);
-        }
         let file = self.file;
         match deed {
             Deed::Ask { source, piece } => self.ask(client, source, Some(piece)),
@@ -383,7 +376,7 @@ impl<'a> World<'a> {
                     Deed::Reread { piece } => {
                         let span = file.expected.span(piece);
                         let bytes = it.disk[span.start as usize..span.end as usize].to_vec();
-                        it.course.handle_reread(piece, &bytes, now);
+                        it.course.handle_reread(piece, &bytes);
                     }
                     Deed::Lend { piece, grade } => it.lent[piece] = Some(grade),
                     Deed::Unlend { piece } => it.lent[piece] = None,

@@ -24,7 +24,6 @@ fn twenty_empty_clients_draw_little_more_than_one_file_from_a_mirror() {
         let world = swarm(&file, 20, Node::new(10e6), Duration::from_millis(1500), seed);
         assert!(world.clients.iter().all(|client| client.is_proven() && client.convicted.is_empty()), "seed {seed}");
         let files = world.mirror_sent as f64 / file.expected.size as f64;
-        println!("files {files:.2}");
         assert!(files <= 1.5, "the mirror sent {files:.2} files; seed {seed}");
         let slowest = world.clients.iter().map(|client| client.took()).fold(0.0, f64::max);
         assert!(slowest < 3.0 * 100e6 / 10e6, "the slowest took {slowest:.1} s; seed {seed}");

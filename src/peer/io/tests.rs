@@ -137,3 +137,23 @@ async fn a_convicted_peer_is_not_asked_again() {
     assert_eq!(pool.ask(peer, Ask::Chain { file: file(9) }).await, Err(Failure::Unwelcome));
     assert!(pool.snapshot().peers.iter().any(|(address, _, banned)| *address == peer && *banned));
 }
+
+#[tokio::test]
+async fn the_connection_of_a_convicted_peer_ends_and_what_it_owes_is_asked_elsewhere_at_once() {
+    let listener = TcpListener::bind("127.9.7.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let pool = Pool::new(None);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        heads(&mut stream, 2).await;
+        // One answer half sent, the other not begun.
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.expect("sent");
+        pool.convict(peer, "a test");
+        let mut rest = Vec::new();
+        assert_eq!(stream.read_to_end(&mut rest).await.unwrap_or_default(), 0, "nothing more is asked");
+    };
+    let ask = || pool.ask(peer, Ask::Piece { file: file(9), index: 0 });
+    let (first, second, ()) = tokio::join!(ask(), ask(), server);
+    assert_eq!((first, second), (Err(Failure::Unwelcome), Err(Failure::Unwelcome)));
+    assert_eq!(pool.snapshot().connections, 0);
+}
