@@ -314,7 +314,7 @@ impl Course {
                 return None;
             }
             let wish = self.plan.poll(&self.ledger, now)?;
-            self.fulfil(wish, now);
+            self.fulfil(wish);
         }
     }
 
@@ -326,7 +326,7 @@ impl Course {
         self.given_up.then_some(Outcome::NoSource { mismatch: self.mismatch })
     }
 
-    fn fulfil(&mut self, wish: Wish, now: Instant) {
+    fn fulfil(&mut self, wish: Wish) {
         match wish {
             Wish::AskPiece { source, piece } => self.deeds.push_back(Deed::Ask { source, piece }),
             Wish::AskHave { source } => self.deeds.push_back(Deed::AskHave { source }),

@@ -134,10 +134,9 @@ impl<'a> Flight<'a> {
             let wake = tokio::time::sleep_until(self.course.next_wake(Instant::now()).into());
             tokio::select! {
                 holder = holders.next(), if holders_open => holders_open = self.handle_holder(holder),
-                Some(reached) = self.asks.next(), if !self.asks.is_empty() => match reached {
-                    Ok(reached) => self.handle_reached(reached),
-                    Err(Aborted) => {}
-                },
+                Some(reached) = self.asks.next(), if !self.asks.is_empty() => {
+                    reached.into_iter().for_each(|reached| self.handle_reached(reached));
+                }
                 came = Stream::next(&mut self.stream) => self.handle_stream(came),
                 () = wake => self.check_deserted()?,
             }

@@ -623,7 +623,7 @@ impl<'a> World<'a> {
             (Answer::Lacking, Some(piece)) => it.course.handle_lacking(source, piece, now),
             (Answer::Busy(pause), piece) => it.course.handle_failed(source, piece, Some(pause), now),
             (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Body { .. }, _) => {
-                it.course.handle_gone(source)
+                it.course.handle_gone(source);
             }
         }
     }
