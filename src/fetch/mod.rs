@@ -2,14 +2,15 @@
 //!
 //! ```text
 //!   holders (peers, claimed chains) --.                                .--> Growing: readers, as bytes are released
-//!                                      +--> flight: plan + ledger --> partial file
+//!                                      +--> flight: course --> partial file
 //!   origin (the mirror's stream) -----'                                '--> Verified --> the store
 //! ```
 //!
 //! [`Fetcher`] is the handle: one flight a file, however many ask. [`plan`] decides whom to ask for what, [`ledger`] what
-//! the answers prove; both are machines without clock or sockets. `io/` is their driver.
+//! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
+pub mod course;
 mod io;
 pub mod ledger;
 pub mod plan;
@@ -34,8 +35,9 @@ use crate::{
     store::Store,
 };
 
+pub use course::SAFETY_CATCH;
 pub use io::{
-    growing::{Cut, Failure, Growing, Progress, SAFETY_CATCH},
+    growing::{Cut, Failure, Growing, Progress},
     tally::{Outcome, Report, Snapshot, Tally},
 };
 pub use plan::MirrorUse;

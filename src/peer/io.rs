@@ -144,6 +144,16 @@ impl Pool {
         rate.filter(|_| state.standings.is_welcome(peer, Instant::now()))
     }
 
+    /// The measured time from an ask to the first byte of its answer.
+    pub fn round_trip(&self, peer: SocketAddr) -> Option<Duration> {
+        self.shared.lock().standings.of(peer)?.round_trip
+    }
+
+    /// Leaves a peer alone for a while.
+    pub fn pause(&self, peer: SocketAddr, pause: Duration) {
+        self.shared.lock().standings.handle_pause(peer, pause, Instant::now());
+    }
+
     /// Whether any peer of measured rate is connected now.
     pub fn has_measured(&self) -> bool {
         let state = self.shared.lock();

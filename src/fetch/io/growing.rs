@@ -7,9 +7,6 @@ use tokio::sync::watch;
 
 use crate::hash::Expected;
 
-/// Bytes held back until the whole file is proven, so that no reader ever completes a wrong one.
-pub const SAFETY_CATCH: u64 = 16 * 1024;
-
 /// Bytes that a reader takes at a time.
 const CHUNK: u64 = 256 * 1024;
 

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a part of the door of fetch: time")]
 
 use std::{
+    ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use crate::{
         Origin,
         routes::{Routes, Version},
     },
-    hash::{Expected, Stepper},
+    hash::Expected,
     mirror::{
         self, Mirror, Reply, Trouble,
         guard::Reach,
@@ -36,8 +37,6 @@ const METER: Duration = Duration::from_secs(4);
 /// One run of pieces from the mirrors.
 pub(super) struct Stream {
     source: Source,
-    /// Hashes the piece that is coming.
-    pub stepper: Stepper,
     /// Where the next byte belongs.
     pub at: u64,
     /// Where the run ends.
@@ -72,13 +71,12 @@ pub(super) enum Came {
 }
 
 impl Stream {
-    /// Asks for the bytes that the stepper needs next, up to `until`.
-    pub fn open(mirror: &Mirror, origin: &Origin, expected: &Expected, stepper: Stepper, until: u64) -> Self {
-        let at = expected.span(stepper.index()).end - stepper.missing() as u64;
+    /// Asks for these bytes.
+    pub fn open(mirror: &Mirror, origin: &Origin, expected: &Expected, bytes: Range<u64>) -> Self {
+        let Range { start: at, end: until } = bytes;
         let now = Instant::now();
         let mut stream = Self {
             source: Source::Opening(std::future::pending().boxed()),
-            stepper,
             at,
             until,
             skip: 0,
