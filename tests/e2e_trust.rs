@@ -112,7 +112,9 @@ fn a_key_counts_only_for_the_source_that_names_it() {
     // A stranger who signs anew is no one without a name: the key that must have signed is known.
     archive.suite("huddle").publish(&debian, &Signer::new("A Stranger"));
     mirror.serve(branch.path());
-    apt.update();
+    let target = format!("http://{}/debian/dists/huddle/InRelease", mirror.authority());
+    let passed = fetch(daemon.proxy(), &target, &[]);
+    assert!(passed.whole && passed.body == fs::read(suite::release_file(&debian, "huddle")).expect("published"));
     assert_eq!(daemon.status().releases(), [1, 0, 1]);
     assert!(daemon.shows_refusal("/dists/huddle/InRelease"), "{}", daemon.page());
 }
