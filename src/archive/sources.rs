@@ -263,6 +263,22 @@ impl Sources {
         self.sources.iter().any(|source| same(&source.base))
     }
 
+    /// The base addresses of other repositories that entries name for a suite which an entry names for this one too, each
+    /// once: mirrors of one another, perhaps. Whether they are is for the hashes to say.
+    pub fn twins(&self, repository: &Repository) -> Vec<&Location> {
+        let is_here = |source: &&Source| Repository::at(&source.base) == *repository;
+        let suites: Vec<_> = self.sources.iter().filter(is_here).flat_map(|source| &source.suites).collect();
+        let shares = |source: &&Source| source.suites.iter().any(|suite| suites.contains(&suite));
+        let mut twins: Vec<&Location> = Vec::new();
+        for source in self.sources.iter().filter(shares).filter(|source| !is_here(source)) {
+            let is_new = twins.iter().all(|twin| Repository::at(twin) != Repository::at(&source.base));
+            if is_new && source.base.credentials().is_none() {
+                twins.push(&source.base);
+            }
+        }
+        twins
+    }
+
     /// The repository that a Release speaks for and the folder of its suite: as the entry says that it belongs to, else
     /// by its place alone.
     pub fn place(&self, release: &Location) -> Option<(Repository, String)> {

@@ -13,6 +13,7 @@
 mod io;
 pub mod ledger;
 pub mod plan;
+pub mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +39,7 @@ pub use io::{
     tally::{Outcome, Report, Snapshot, Tally},
 };
 pub use plan::MirrorUse;
+use routes::Routes;
 
 /// Downloads at a time; further ones are left to the mirror alone.
 const MAX_FLIGHTS: usize = 512;
@@ -59,14 +61,27 @@ pub enum Holder {
     Peer(SocketAddr),
     /// A piece chain that somebody claims.
     Chain(PieceChain),
+    /// All who can be found now were named; a later search may find more.
+    Searched,
 }
 
 /// Where a file comes from when nobody else has it.
 pub struct Origin {
-    /// Its address.
-    pub location: Location,
-    /// Judges where the address, and every redirect, may lead.
-    pub reach: Arc<dyn Fn(&Location) -> Reach + Send + Sync>,
+    /// Its addresses.
+    routes: Arc<Mutex<Routes>>,
+    /// Judges where the addresses, and every redirect, may lead.
+    reach: Arc<dyn Fn(&Location) -> Reach + Send + Sync>,
+}
+
+impl Origin {
+    /// The address that the client named, others that promise the same hash, and how far they and their redirects may lead.
+    pub fn new(
+        location: Location,
+        others: impl IntoIterator<Item = Location>,
+        reach: impl Fn(&Location) -> Reach + Send + Sync + 'static,
+    ) -> Self {
+        Self { routes: Arc::new(Mutex::new(Routes::new(location, others))), reach: Arc::new(reach) }
+    }
 }
 
 /// Whether a file is already on its way.

@@ -1,6 +1,8 @@
 //! The driver of one download: carries out what the plan wishes and tells it, and the ledger, what came of it.
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
+mod trouble;
+
 use std::{
     collections::HashSet,
     net::SocketAddr,
@@ -15,7 +17,7 @@ use futures_util::{
 
 use crate::{
     hash::{Expected, PieceChain, Stepper, Verified},
-    mirror::{self, Trouble},
+    mirror,
     peer::{self, Answer},
     store::{Mark, Partial},
 };
@@ -198,6 +200,7 @@ impl<'a> Flight<'a> {
     fn handle_holder(&mut self, holder: Holder) {
         match holder {
             Holder::Chain(chain) => self.claim(chain, None),
+            Holder::Searched => self.plan.handle_holders_ended(),
             Holder::Peer(address) => {
                 if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
                     let rate = self.shared.pool.rate(address);
@@ -212,7 +215,7 @@ impl<'a> Flight<'a> {
     fn handle_reached(&mut self, Reached { source, piece, result }: Reached) -> Result<(), Failure> {
         let now = Instant::now();
         match (result, piece) {
-            (Ok(Answer::Body { bytes, chain }), Some(piece)) => {
+            (Ok(Answer::Body { bytes, chain, .. }), Some(piece)) => {
                 self.received += bytes.len() as u64;
                 if let Some(digest) = chain
                     && self.expected.pieces() > 1
@@ -222,17 +225,14 @@ impl<'a> Flight<'a> {
                 }
                 self.handle_piece(source, piece, &bytes, now)?;
             }
-            (Ok(Answer::Body { bytes, .. }), None) => {
+            (Ok(Answer::Pieces { chain, .. }), _) => {
                 self.plan.handle_chain(source, now);
-                match PieceChain::decode(&self.expected, &bytes) {
-                    Ok(chain) => self.claim(chain, Some(source)),
-                    Err(_) => self.plan.handle_gone(source),
-                }
+                chain.into_iter().for_each(|chain| self.claim(chain, Some(source)));
             }
             (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
-            (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
+            (Ok(Answer::Body { .. }), None) | (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
             (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
-            (Err(_), piece) => self.fail(source, piece, None, now),
+            (Ok(Answer::Lacking) | Err(_), piece) => self.fail(source, piece, None, now),
         }
         Ok(())
     }
@@ -304,10 +304,7 @@ impl<'a> Flight<'a> {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
                 self.lose_stream(false, short, now);
             }
-            Came::Trouble(trouble) => {
-                let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);
-                self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
-            }
+            Came::Trouble(trouble) => self.handle_trouble(&trouble, now),
         }
         Ok(())
     }
