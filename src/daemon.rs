@@ -3,8 +3,9 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     io::{self, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -101,7 +102,11 @@ impl Daemon {
                 Some(Dht::start(&config.dht, addresses, state, seed).await.with_context(taken)?)
             }
         };
-        let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
+        let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), proxies(&listen));
+        let known = store.clone();
+        for pin in tokio::task::spawn_blocking(move || known.pins()).await?.context("the store")? {
+            apt.pin(pin);
+        }
         let rules = Rules { origins: Origins(names(config.proxy.origins.clone())), privacy, apt };
         let stations =
             Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror: mirror.clone() };
@@ -273,10 +278,17 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?)
 }
 
-/// The names under which apt's sources may lead through this proxy.
-fn names_of(listen: &[SocketAddr]) -> Vec<String> {
-    let local = |address: &SocketAddr| [address.to_string(), format!("localhost:{}", address.port())];
-    listen.iter().flat_map(local).collect()
+/// How apt's sources may lead through this proxy.
+fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
+    // The name that people call a host by; without it, they have its addresses.
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let names = Some(host.trim()).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+    archive::Proxies { listen: listen.to_vec(), names, is_own: Some(is_own) }
+}
+
+/// Whether an address is one of this host's: only to these a socket can be bound.
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// Opens a listening socket; `[::]` takes IPv4 too, or IPv4 alone where the host has no IPv6.

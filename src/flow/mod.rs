@@ -188,9 +188,11 @@ impl Flow {
         self.shared.from_store.fetch_add(bytes, Relaxed);
     }
 
-    /// What was learned and what was refused.
+    /// What was learned and what was refused, the entries of apt's sources that cannot be used among it.
     pub fn learning(&self) -> learn::Snapshot {
-        self.shared.learning.snapshot()
+        let mut learning = self.shared.learning.snapshot();
+        learning.refusals.extend(self.shared.rules.apt.refusals());
+        learning
     }
 
     fn fetcher(&self) -> &Fetcher {
@@ -202,8 +204,7 @@ impl Flow {
         if location.query().is_some() {
             return None;
         }
-        let key = format!("{}{}", location.authority(), location.path());
-        if let Some(vouched) = self.ask_promise(key.clone()).await {
+        if let Some(vouched) = self.ask_promise(location).await {
             return Some(self.by_plain_path(vouched).await);
         }
         let mut busy = self.shared.busy.subscribe();
@@ -212,11 +213,17 @@ impl Flow {
             return None;
         }
         let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
-        self.ask_promise(key).await
+        self.ask_promise(location).await
     }
 
-    async fn ask_promise(&self, key: String) -> Option<Vouched> {
-        let promise = self.in_store(move |store| store.promise(&key)).await;
+    async fn ask_promise(&self, location: &Location) -> Option<Vouched> {
+        let home = self.home(location);
+        let key = format!("{}{}", location.authority(), location.path());
+        let promise = self.in_store(move |store| match home {
+            Some((home, path)) => store.promise_in(&home, &path),
+            None => store.promise(&key),
+        });
+        let promise = promise.await;
         promise.unwrap_or_else(|error| {
             tracing::warn!(%error, "catalogue not readable; the mirror answers");
             None
@@ -295,6 +302,14 @@ impl Flow {
             return Reach::Named;
         }
         if is_local { Reach::Local } else { Reach::Remote }
+    }
+
+    /// The repository of apt's sources that a file lies in, and its path below that: no other speaks for it, whatever else is
+    /// known there.
+    pub fn home(&self, location: &Location) -> Option<(Repository, String)> {
+        let trust = self.shared.rules.apt.trust();
+        let home = trust.sources().home(location)?;
+        Some((home.clone(), home.path_of(location)?))
     }
 
     async fn ask_mirror(&self, ask: &Ask, headers: HeaderMap) -> Result<mirror::Reply, Trouble> {

@@ -30,6 +30,7 @@ mod objects;
 mod pages;
 mod part;
 mod partial;
+mod pins;
 mod promises;
 mod rebuild;
 mod repositories;

@@ -246,6 +246,12 @@ impl Status {
             .collect()
     }
 
+    /// How many Releases were verified, how many could not be, and how much was bad.
+    pub fn releases(&self) -> [u64; 3] {
+        let count = |name: &str| self.0.pointer(&format!("/releases/{name}")).and_then(Value::as_u64).expect("a count");
+        ["verified", "unverifiable", "bad"].map(count)
+    }
+
     /// The entry of `recent` for a file.
     pub fn recent(&self, sha256: &str) -> Option<Self> {
         let recent = self.0.pointer("/recent")?.as_array()?;
