@@ -12,6 +12,7 @@ pub mod libtorrent;
 pub mod machine;
 pub mod mirror;
 pub mod probe;
+pub mod rogue;
 pub mod server;
 pub mod suite;
 
