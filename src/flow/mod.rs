@@ -283,7 +283,7 @@ impl Flow {
         let same_file = mirrors.iter().filter_map(|base| base.join(vouched.path()).ok());
         let mut others = Vec::new();
         for other in same_file.filter(|other| other.key() != location.key()).take(MAX_TWINS) {
-            let promised = self.ask_promise(format!("{}{}", other.authority(), other.path())).await;
+            let promised = self.ask_promise(&other).await;
             if promised.is_some_and(|promised| promised.expected() == vouched.expected()) {
                 others.push(other);
             }
