@@ -31,6 +31,7 @@ mod e2e_liars;
 mod e2e_lists;
 mod e2e_path;
 mod e2e_privacy;
+mod e2e_sources;
 mod e2e_suites;
 mod e2e_trust;
 mod e2e_why;

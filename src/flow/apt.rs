@@ -5,15 +5,21 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use crate::archive::{Keyring, Location, Pin, Sources, Trust};
+use crate::archive::{Keyring, Location, MAX_KEYRING, Pin, Repository, Sources, Trust, path};
 
-/// How often requests may have everything read again.
+use super::file::{self, Stamp};
+
+/// How often requests may have the configuration looked at for the sake of an origin.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
 /// Files read of one directory at most.
 const MAX_FILES: usize = 1000;
+/// Bytes of all files together; Debian's keyrings have some 100 kB.
+const MAX_BYTES: u64 = 64 << 20;
+/// A file as young as this may be written to again without a change of its times.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// apt's sources and keyrings, as they were when last read. Cheap to clone.
 #[derive(Clone)]
@@ -27,14 +33,30 @@ struct Shared {
     /// Addresses that this proxy is reached at, to recognise sources that lead through it.
     proxies: Vec<String>,
     trust: RwLock<Arc<Trust>>,
+    /// What the configuration was when it was last read; held while it is being read.
+    seen: Mutex<Seen>,
     reloaded: Mutex<Option<Instant>>,
+}
+
+/// The files and directories that the configuration was read from, and how each was before.
+#[derive(Default)]
+struct Seen {
+    stamps: Vec<(PathBuf, Option<Stamp>)>,
+    /// Whether each of them would show a change by its times.
+    is_settled: bool,
+}
+
+impl Seen {
+    fn is_as_it_was(&self) -> bool {
+        self.is_settled && self.stamps.iter().all(|(path, stamp)| Look::stamp(path).map(|(stamp, _)| stamp) == *stamp)
+    }
 }
 
 impl Apt {
     /// Reads apt's configuration below `dir`, and further keyrings for the sources that name none.
     pub fn load(dir: PathBuf, keyrings: Vec<PathBuf>, proxies: Vec<String>) -> Self {
-        let shared = Shared { dir, keyrings, proxies, trust: RwLock::default(), reloaded: Mutex::default() };
-        let apt = Self { shared: Arc::new(shared) };
+        let (trust, seen, reloaded) = (RwLock::default(), Mutex::default(), Mutex::default());
+        let apt = Self { shared: Arc::new(Shared { dir, keyrings, proxies, trust, seen, reloaded }) };
         apt.reload();
         apt
     }
@@ -42,6 +64,17 @@ impl Apt {
     /// Whom to believe about which repository.
     pub fn trust(&self) -> Arc<Trust> {
         self.shared.trust.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a suite is in apt's own sources, by its repository and the directory of its Release.
+    pub fn names_suite(&self, repository: &Repository, suite_dir: &str) -> bool {
+        let is_it = |suite: &String| match suite.strip_suffix('/') {
+            Some(folder) => path::normalise(folder).is_ok_and(|folder| folder.trim_matches('/') == suite_dir),
+            None => suite_dir.strip_prefix("dists/") == Some(suite),
+        };
+        let trust = self.trust();
+        let mut sources = trust.sources().iter();
+        sources.any(|source| Repository::at(&source.base) == *repository && source.suites.iter().any(is_it))
     }
 
     /// Where apt's configuration is.
@@ -58,13 +91,19 @@ impl Apt {
         Location::from_rewritten(&at.key()[at.authority().len()..]).ok()
     }
 
-    /// Reads everything again. What cannot be read is named in the log and left out, as apt does.
-    pub fn reload(&self) {
-        let (sources, default) = (self.read_sources(), self.read_default_keyring());
+    /// Reads everything again if anything changed, and says whether it did. What cannot be read is named in the log and left
+    /// out, as apt does.
+    pub fn reload(&self) -> bool {
+        let mut seen = self.shared.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.is_as_it_was() {
+            return false;
+        }
+        let mut look = Look::new();
+        let (sources, default) = (self.read_sources(&mut look), self.read_default_keyring(&mut look));
         let named: Vec<_> = sources
             .keyring_files()
             .into_iter()
-            .filter_map(|name| Some((name.to_owned(), parse(&read_file(Path::new(name))?)?)))
+            .filter_map(|name| Some((name.to_owned(), parse(&look.read_file(Path::new(name))?)?)))
             .collect();
         let (trust, bad) = Trust::new(sources, default, named);
         for error in bad {
@@ -72,6 +111,8 @@ impl Apt {
         }
         let mut known = self.shared.trust.write().unwrap_or_else(PoisonError::into_inner);
         *known = Arc::new(trust.with_pins_of(&known));
+        *seen = look.seen;
+        true
     }
 
     /// Takes what the latest Release of a suite says of the next one.
@@ -80,7 +121,7 @@ impl Apt {
         Arc::make_mut(&mut known).pin(pin);
     }
 
-    /// Reads everything again unless that was done a moment ago, and says whether it was.
+    /// Looks for changes unless that was done a moment ago, and says whether it was done now.
     pub async fn reload_again(&self) -> bool {
         {
             let mut reloaded = self.shared.reloaded.lock().unwrap_or_else(PoisonError::into_inner);
@@ -95,9 +136,9 @@ impl Apt {
         true
     }
 
-    fn read_sources(&self) -> Sources {
-        let mut files = read_dir(&self.shared.dir.join("sources.list.d"));
-        files.extend(read_file(&self.shared.dir.join("sources.list")));
+    fn read_sources(&self, look: &mut Look) -> Sources {
+        let mut files = look.read_dir(&self.shared.dir.join("sources.list.d"));
+        files.extend(look.read_file(&self.shared.dir.join("sources.list")));
         let text = |(name, bytes): (String, Vec<u8>)| (name, String::from_utf8_lossy(&bytes).into_owned());
         let texts: Vec<_> = files.into_iter().map(text).collect();
         let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
@@ -108,12 +149,12 @@ impl Apt {
         sources
     }
 
-    fn read_default_keyring(&self) -> Keyring {
+    fn read_default_keyring(&self, look: &mut Look) -> Keyring {
         let Shared { dir, keyrings, .. } = &*self.shared;
-        let mut files = read_dir(&dir.join("trusted.gpg.d"));
+        let mut files = look.read_dir(&dir.join("trusted.gpg.d"));
         files.retain(|(name, _)| name.ends_with(".gpg") || name.ends_with(".asc"));
-        files.extend(read_file(&dir.join("trusted.gpg")).filter(|(_, bytes)| !bytes.is_empty()));
-        files.extend(keyrings.iter().filter_map(|path| read_file(path)));
+        files.extend(look.read_file(&dir.join("trusted.gpg")).filter(|(_, bytes)| !bytes.is_empty()));
+        files.extend(keyrings.iter().filter_map(|path| look.read_file(path)));
         let mut default = Keyring::default();
         files.iter().filter_map(parse).for_each(|keyring| default.extend(&keyring));
         default
@@ -124,25 +165,58 @@ fn parse((name, bytes): &(String, Vec<u8>)) -> Option<Keyring> {
     Keyring::parse(bytes, name).inspect_err(|error| tracing::warn!(%error, "keyring left out")).ok()
 }
 
-fn read_file(path: &Path) -> Option<(String, Vec<u8>)> {
-    match fs::read(path) {
-        Ok(bytes) => Some((path.display().to_string(), bytes)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "left out");
-            None
-        }
-    }
+/// One look at the configuration.
+struct Look {
+    seen: Seen,
+    /// Bytes that may still be read.
+    left: u64,
+    now: SystemTime,
 }
 
-/// The files of a directory, in the order of their names.
-fn read_dir(dir: &Path) -> Vec<(String, Vec<u8>)> {
-    let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let mut paths: Vec<_> =
-        entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
-    paths.sort();
-    paths.truncate(MAX_FILES);
-    paths.iter().filter_map(|path| read_file(path)).collect()
+impl Look {
+    fn new() -> Self {
+        let seen = Seen { stamps: Vec::new(), is_settled: true };
+        Self { seen, left: MAX_BYTES, now: SystemTime::now() }
+    }
+
+    fn stamp(path: &Path) -> Option<(Stamp, SystemTime)> {
+        let data = fs::metadata(path).ok()?;
+        Some((Stamp::of(&data), data.modified().ok()?))
+    }
+
+    /// Notes how a file is before it is read: what changes meanwhile is then seen to differ at the next look.
+    fn note(&mut self, path: &Path) {
+        let stamp = Self::stamp(path);
+        let is_young = |modified| self.now.duration_since(modified).is_ok_and(|age| age < SETTLED);
+        self.seen.is_settled &= !stamp.is_some_and(|(_, modified)| is_young(modified));
+        self.seen.stamps.push((path.to_owned(), stamp.map(|(stamp, _)| stamp)));
+    }
+
+    fn read_file(&mut self, path: &Path) -> Option<(String, Vec<u8>)> {
+        self.note(path);
+        match file::read(path, self.left.min(MAX_KEYRING as u64)) {
+            Ok(bytes) => {
+                self.left -= bytes.len() as u64;
+                Some((path.display().to_string(), bytes))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!(path = %path.display(), %error, "left out");
+                None
+            }
+        }
+    }
+
+    /// The files of a directory, in the order of their names.
+    fn read_dir(&mut self, dir: &Path) -> Vec<(String, Vec<u8>)> {
+        self.note(dir);
+        let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
+        let mut paths: Vec<_> =
+            entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+        paths.sort();
+        paths.truncate(MAX_FILES);
+        paths.iter().filter_map(|path| self.read_file(path)).collect()
+    }
 }
 
 #[cfg(test)]
@@ -179,6 +253,70 @@ mod tests {
             assert!(verified(&old).is_none());
             assert!(verified(&new).is_some());
             apt.reload();
+        }
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_neither_waited_for_nor_read() {
+        use rustix::fs::{CWD, FileType, Mode, mknodat};
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["sources.list.d", "trusted.gpg.d"] {
+            fs::create_dir(at(folder)).unwrap();
+        }
+        for name in ["sources.list", "pipe.gpg", "trusted.gpg", "trusted.gpg.d/a.gpg"] {
+            mknodat(CWD, at(name), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        }
+        std::os::unix::fs::symlink("/dev/zero", at("trusted.gpg.d/b.gpg")).unwrap();
+        let pipe = at("pipe.gpg");
+        let list = format!(
+            "deb [signed-by=/dev/zero] http://a.example.org sid main\n\
+             deb [signed-by={}] http://b.example.org sid main\n",
+            pipe.display()
+        );
+        fs::write(at("sources.list.d/a.list"), list).unwrap();
+        let apt = Apt::load(dir.path().to_owned(), vec!["/dev/zero".into(), pipe], Vec::new());
+        assert_eq!(apt.trust().sources().iter().count(), 2);
+        for host in ["a", "b"] {
+            let at = Location::parse(&format!("http://{host}.example.org/dists/sid/InRelease")).unwrap();
+            assert!(apt.trust().signers(&at).unwrap().keyring.is_empty());
+        }
+    }
+
+    #[test]
+    fn only_what_changed_is_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let (list, keys, key) =
+            (dir.path().join("sources.list"), dir.path().join("trusted.gpg.d"), dir.path().join("key.gpg"));
+        let long_ago = |path: &Path| {
+            let then = SystemTime::now() - Duration::from_secs(3600);
+            fs::File::open(path).unwrap().set_modified(then).unwrap();
+        };
+        fs::create_dir(&keys).unwrap();
+        fs::write(&list, format!("deb [signed-by={}] http://a.example.org sid main\n", key.display())).unwrap();
+        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Vec::new());
+        assert!(apt.reload(), "what was written a moment ago may have changed since");
+        for path in [&list, &keys] {
+            long_ago(path);
+        }
+        assert!(apt.reload());
+        assert!(!apt.reload());
+        // A file that was missing; one in a directory; one that is written to; one that goes.
+        let changes: [&dyn Fn(); 4] = [
+            &|| fs::write(&key, Key::new().binary()).unwrap(),
+            &|| {
+                fs::write(keys.join("a.gpg"), Key::new().binary()).unwrap();
+                long_ago(&keys.join("a.gpg"));
+                long_ago(&keys);
+            },
+            &|| fs::write(&list, "deb http://b.example.org sid main\n").unwrap(),
+            &|| fs::remove_file(&list).unwrap(),
+        ];
+        for (number, change) in changes.iter().enumerate() {
+            change();
+            [&key, &list].into_iter().filter(|path| path.exists()).for_each(|path| long_ago(path));
+            assert!(apt.reload(), "{number}");
+            assert!(!apt.reload(), "{number}");
         }
     }
 }
