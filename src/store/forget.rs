@@ -27,7 +27,7 @@ pub(super) const REPOSITORIES_MAX: i64 = 1024;
 /// Suites kept of one repository; Debian's mirrors have some 20.
 pub(super) const SUITES_MAX: i64 = 64;
 
-/// The catalogue may take this part of the quota, or so many bytes where that is more. One index may go beyond.
+/// The catalogue may take this part of the quota, or so many bytes where that is more. One listing may go beyond.
 const SHARE: u64 = 4;
 const LEAST: u64 = 64 << 20;
 
@@ -83,15 +83,15 @@ pub(super) fn share_of(quota: u64) -> u64 {
     (quota / SHARE).max(LEAST)
 }
 
-/// Makes room for an index of a suite, where the catalogue has outgrown the bytes that it may take.
-pub(super) fn for_an_index(
+/// Makes room for a listing of a suite, where the catalogue has outgrown the bytes that it may take.
+pub(super) fn for_a_listing(
     transaction: &Transaction<'_>,
-    of: i64,
+    of: Option<i64>,
     most: u64,
     is_named: IsNamed<'_>,
 ) -> Result<(), StoreError> {
     while used(transaction)? > most {
-        let gone = oldest_suite(transaction, is_named, |suite| suite.id != of)?;
+        let gone = oldest_suite(transaction, is_named, |suite| Some(suite.id) != of)?;
         forget_suite(transaction, gone.ok_or(StoreError::Full)?)?;
     }
     Ok(())

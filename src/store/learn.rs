@@ -62,19 +62,20 @@ impl Store {
         let mut writer = self.0.database.writer();
         let transaction = writer.transaction()?;
         let repository = self.repository_row(&transaction, repository, shareable)?;
-        let known: Option<(i64, [u8; 32])> = transaction
-            .prepare_cached("SELECT date, members FROM suite WHERE repository = ?1 AND dir = ?2")?
-            .query_row(params![repository, suite_dir], |row| Ok((row.get(0)?, row.get(1)?)))
+        let known: Option<(i64, i64, [u8; 32])> = transaction
+            .prepare_cached("SELECT id, date, members FROM suite WHERE repository = ?1 AND dir = ?2")?
+            .query_row(params![repository, suite_dir], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let recorded = match known {
-            Some((before, _)) if before > seconds(date) => return Ok(Recorded::Older),
-            Some((before, same)) if before == seconds(date) && same == *digest.as_bytes() => Recorded::Same,
+            Some((_, before, _)) if before > seconds(date) => return Ok(Recorded::Older),
+            Some((_, before, same)) if before == seconds(date) && same == *digest.as_bytes() => Recorded::Same,
             _ => Recorded::New,
         };
         if known.is_none() {
             forget::for_a_suite(&transaction, repository, &self.is_named())?;
         }
         if recorded == Recorded::New {
+            self.make_room_in_catalogue(&transaction, known.map(|(id, ..)| id))?;
             transaction
                 .execute("UPDATE repository SET shareable = ?2 WHERE id = ?1", params![repository, shareable])?;
             let suite = suite_row(&transaction, repository, suite_dir, seconds(date), signer, digest)?;
@@ -86,6 +87,7 @@ impl Store {
         transaction.commit()?;
         self.0.repositories.reload(&writer)?;
         drop(writer);
+        self.0.weigh_catalogue();
         self.0.tell(Change::Learned);
         Ok(recorded)
     }
@@ -127,6 +129,12 @@ impl Store {
 
     fn is_named(&self) -> impl Fn(&Repository, &str) -> bool {
         |repository, dir| self.0.named.get().is_some_and(|named| named(repository, dir))
+    }
+
+    /// Room for what a suite lists, which itself stays.
+    fn make_room_in_catalogue(&self, transaction: &Transaction<'_>, suite: Option<i64>) -> Result<(), StoreError> {
+        let most = forget::share_of(self.0.config.quota);
+        forget::for_a_listing(transaction, suite, most, &self.is_named())
     }
 
     fn repository_row(
@@ -193,8 +201,7 @@ impl Gathering {
         let Some(member) = member(&transaction, repository, &index)?.filter(|member| !member.learned) else {
             return Ok(0);
         };
-        let most = forget::share_of(store.0.config.quota);
-        forget::for_an_index(&transaction, member.suite, most, &store.is_named())?;
+        store.make_room_in_catalogue(&transaction, Some(member.suite))?;
         let name = listing_name(&member.path);
         let (listing, fresh) = listing_row(&transaction, repository, member.suite, name, index.expected().hash)?;
         let update = Update { repository, listing, fresh, at_once: |_| false, dropped: &HashSet::new() };

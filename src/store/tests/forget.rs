@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::forget::{REPOSITORIES_MAX, SUITES_MAX, for_an_index, share_of, used};
+use crate::store::forget::{REPOSITORIES_MAX, SUITES_MAX, for_a_listing, share_of, used};
 
 /// A Release of that repository and suite, which lists one index.
 fn learn(store: &Store, name: &str, dir: &str) -> Result<Vouched, StoreError> {
@@ -99,7 +99,7 @@ fn a_catalogue_that_outgrows_its_part_of_the_quota_gives_up_suites() {
         let transaction = writer.transaction().unwrap();
         let c = "SELECT id FROM suite ORDER BY seen DESC LIMIT 1";
         let c = transaction.query_row(c, [], |row| row.get(0)).unwrap();
-        let made = for_an_index(&transaction, c, most, &|repository, _| repository.as_str() == spared);
+        let made = for_a_listing(&transaction, Some(c), most, &|repository, _| repository.as_str() == spared);
         transaction.commit().unwrap();
         made
     };

@@ -1,18 +1,22 @@
-//! Source packages: what real `apt-get source` fetches is known from Sources, in a pooled repository and in a flat one.
+//! Other indexes than Packages, with real apt: the Sources of pooled and flat repositories, and patches of an index.
 
-use std::{fs, path::Path};
+use std::{fs, io::Write, path::Path};
 
 use apt_huddle::hash::ContentHash;
+use flate2::write::GzEncoder;
 
 use crate::harness::{
     apt::{Way, have_apt},
-    archive::Archive,
+    archive::{Archive, LATER_DATE, Package},
+    client::fetch,
     daemon::{Daemon, run_to_end},
+    deb::Size,
     eventually,
     huddle::Host,
     machine::{Config, Machine},
     mirror::Mirror,
     scratch,
+    suite::Suite,
 };
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
@@ -113,4 +117,75 @@ fn apt_get_source_is_served_from_the_store_in_a_pooled_repository_and_in_a_flat_
             assert_eq!(asked.len(), 1, "{file} came from the store at last: {}", host.daemon.log());
         }
     }
+}
+
+/// What patches one text into another that begins with it, as an archive publishes it: the Index, the patch, and the
+/// patch's name.
+fn patch(old: &str, new: &str) -> (String, Vec<u8>, &'static str) {
+    let added = new.strip_prefix(old).expect("something was added at the end");
+    let script = format!("{}a\n{added}.\n", old.lines().count());
+    let mut packer = GzEncoder::new(Vec::new(), flate2::Compression::best());
+    packer.write_all(script.as_bytes()).expect("memory");
+    let packed = packer.finish().expect("memory");
+    let line = |bytes: &[u8], name: &str| format!("{} {} {name}", ContentHash::of(bytes), bytes.len());
+    let index = format!(
+        "SHA256-Current: {}\nSHA256-History:\n {}\nSHA256-Patches:\n {}\nSHA256-Download:\n {}\n",
+        line(new.as_bytes(), "").trim_end(),
+        line(old.as_bytes(), "T-1"),
+        line(script.as_bytes(), "T-1"),
+        line(&packed, "T-1.gz"),
+    );
+    (index, packed, "T-1.gz")
+}
+
+#[test]
+fn a_patch_of_an_index_is_known_from_its_index_and_what_it_makes_is_known_from_apts_lists() {
+    if !have_apt() {
+        return;
+    }
+    const FOLDER: &str = "main/binary-amd64";
+    let archive = Archive::shared();
+    let branch = archive.branch();
+    let debian = branch.path().join("debian");
+    let text = || fs::read_to_string(debian.join("dists/huddle").join(FOLDER).join("Packages")).expect("published");
+    let first = Suite { by_hash: false, ..archive.suite("huddle") };
+    first.publish(&debian, archive.signer());
+    let old = text();
+    let mirror = Mirror::start(branch.path());
+    let host = Host::start("patches", &mirror, &Config { own_lists: true, ..Config::default() });
+    let apt = host.machine.apt(Way::Proxy(host.daemon.proxy()));
+    apt.update().expect_success();
+
+    let added = Package::create(&debian, "pool-new", "patched-in", "1.0", Size::Whole(40_000), 12);
+    let packages = archive.packages().iter().chain([&added]).cloned().collect();
+    let mut second = Suite { date: LATER_DATE, packages, ..first };
+    second.publish(&debian, archive.signer());
+    let (index, patch, name) = patch(&old, &text());
+    let below = |name: &str| format!("{FOLDER}/Packages.diff/{name}");
+    second.others = vec![(below("Index"), index.into_bytes())];
+    second.publish(&debian, archive.signer());
+    fs::write(debian.join("dists/huddle").join(below(name)), &patch).expect("the scratch directory is ours");
+
+    let whole = || mirror.server().requests(&format!("/debian/dists/huddle/{FOLDER}/Packages.xz")).len();
+    let before = whole();
+    apt.update().expect_success();
+    assert_eq!(
+        mirror.server().requests(&format!("/debian/dists/huddle/{}", below(name))).len(),
+        1,
+        "{}",
+        host.daemon.log()
+    );
+    assert_eq!(whole(), before, "the patch was enough");
+    let hash = ContentHash::of(&patch).to_string();
+    eventually("the patch is kept", PATIENCE, || {
+        host.machine.objects().iter().any(|(held, _)| *held == hash).then_some(())
+    });
+    let question = format!("/api/v1/why?q={}", added.sha256);
+    eventually("what the patch made is learned", PATIENCE, || {
+        fetch(host.daemon.proxy(), &question, &[]).text().contains("\"whole\":true").then_some(())
+    });
+    apt.install(&["patched-in"]).expect_success();
+    eventually("what is promised is kept", PATIENCE, || {
+        host.machine.objects().iter().any(|(held, _)| *held == added.sha256).then_some(())
+    });
 }
