@@ -2,6 +2,7 @@
 
 use std::{
     io::Read,
+    net::Ipv4Addr,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -9,10 +10,10 @@ use std::{
 use crate::hash::{ContentHash, Expected};
 
 use super::{
-    Compression, Fingerprint, IndexKind, Place, Repository, Signer, Sources, Validity, Vouched,
+    Compression, Fingerprint, IndexKind, Place, Proxies, Repository, Signer, Sources, Surroundings, Validity, Vouched,
     clearsign::{self, is_plain},
     deb822::{BadText, Comments, Paragraphs},
-    decompress, entries, path,
+    decompress, entries, mirror_lists, path,
     pins::{MAX_PICKS, Pins},
     release,
     signature::MAX_BLOCK,
@@ -64,6 +65,7 @@ pub fn release(bytes: &[u8]) {
     let place = Place {
         repository: Repository::restore("m.example.org"),
         suite_dir: "dists/sid".to_owned(),
+        is_named: false,
         shareable: true,
         validity: Validity::default(),
     };
@@ -99,9 +101,13 @@ pub fn patches(bytes: &[u8]) {
 /// A file of apt's sources, in both styles.
 pub fn sources(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let listen = vec![(Ipv4Addr::LOCALHOST, 9977).into()];
+    let proxies = Proxies { listen, ..Proxies::default() };
+    let lists = mirror_lists(text).into_iter().map(|path| (path, text.to_owned())).take(2).collect();
+    let around = Surroundings { proxies, lists, ..Surroundings::default() };
     for name in ["a.list", "a.sources"] {
-        let (sources, bad) = Sources::parse([(name, text)], &["127.0.0.1:9977".to_owned()]);
-        assert!(sources.iter().count() + bad.len() <= text.len());
+        let (sources, bad) = Sources::parse([(name, text)], &around);
+        assert!(bad.len() <= text.len());
         assert!(bad.iter().all(|bad| bad.line > 0 && bad.line <= text.len() as u64));
         for source in sources.iter().take(20) {
             let Ok(release) = source.base.sibling("InRelease") else { continue };

@@ -155,6 +155,8 @@ pub struct Signers {
     pub keyring: Keyring,
     /// When not empty, only these keys of it.
     pub picks: Vec<Pick>,
+    /// Whether they were named for this source: by `Signed-By` in its entry, or by its last Release.
+    pub are_named: bool,
 }
 
 impl Signers {
@@ -167,6 +169,6 @@ impl Signers {
 
 impl From<Keyring> for Signers {
     fn from(keyring: Keyring) -> Self {
-        Self { keyring, picks: Vec::new() }
+        Self { keyring, picks: Vec::new(), are_named: false }
     }
 }

@@ -41,7 +41,9 @@ pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verif
 pub use repository::{Repository, is_release};
 pub use scope::{Scope, is_global};
 pub use signature::Signer;
-pub use sources::{BadSource, SignedBy, Signing, Source, SourceType, Sources};
+pub use sources::{
+    BadSource, Bases, Proxies, SignedBy, Signing, Source, SourceType, Sources, Surroundings, mirror_lists,
+};
 pub use trust::Trust;
 pub use validity::Validity;
 pub use vouched::{Privacy, Shareable, Vouched};

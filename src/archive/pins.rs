@@ -35,6 +35,40 @@ pub struct Pin {
     pub(super) until: Option<SystemTime>,
 }
 
+impl Pin {
+    /// Gives back what was kept of a pin: its suite, [`Self::keys`] and [`Self::until`]. `None` when these are no keys.
+    pub fn restore(repository: Repository, suite_dir: String, keys: &str, until: SystemTime) -> Option<Self> {
+        let picks: Vec<Pick> = keys.split(' ').map(|key| key.parse().ok()).collect::<Option<_>>()?;
+        Some(Self { repository, suite_dir, picks, until: Some(until) })
+    }
+
+    /// One that says nothing.
+    pub fn silent(repository: Repository, suite_dir: String) -> Self {
+        Self { repository, suite_dir, picks: Vec::new(), until: None }
+    }
+
+    /// The repository that it speaks for.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The folder of its suite.
+    pub fn suite_dir(&self) -> &str {
+        &self.suite_dir
+    }
+
+    /// The keys as text, with a space between two; none when it says nothing.
+    pub fn keys(&self) -> String {
+        let key = |pick: &Pick| format!("{}{}", pick.fingerprint, if pick.exact { "!" } else { "" });
+        self.picks.iter().map(key).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Until when that holds; without an end, it does not.
+    pub fn until(&self) -> Option<SystemTime> {
+        self.until
+    }
+}
+
 /// What the latest Releases said, suite by suite.
 #[derive(Debug, Clone, Default)]
 pub struct Pins {

@@ -150,6 +150,7 @@ pub fn place() -> Place {
     Place {
         repository: Repository::restore("m.example.org/debian"),
         suite_dir: "dists/bookworm".to_owned(),
+        is_named: false,
         shareable: true,
         validity: Validity::default(),
     }

@@ -7,7 +7,7 @@ use super::{
     keyring::{BadKeyring, Keyring, Signers},
     pins::{Pin, Pins},
     release::{BadRelease, NoKey, Place, Verdict, verify_detached, verify_inrelease},
-    sources::{Signing, Sources},
+    sources::{SignedBy, Signing, Sources},
 };
 
 /// The keys that apt itself would accept, source by source.
@@ -84,20 +84,24 @@ impl Trust {
 
     fn admit(&self, at: &Location, shareable: bool, now: SystemTime) -> Result<(Place, Signers), Verdict> {
         let (repository, suite_dir) = self.sources.place(at).ok_or(Verdict::Bad(BadRelease::Place))?;
-        let mut signers = self.signers(at).map_err(Verdict::Unverifiable)?;
-        if self.sources.signing(at) == Signing::Default {
+        let signing = self.sources.signing(at);
+        let mut signers = match signing {
+            Signing::Default => self.default.clone().into(),
+            Signing::By(signed_by) => self.named(signed_by),
+            Signing::Conflict => return Err(Verdict::Unverifiable(NoKey::Conflict)),
+            Signing::Nobody(reason) => return Err(Verdict::Unverifiable(NoKey::Nobody(reason))),
+            Signing::Misplaced => return Err(Verdict::Bad(BadRelease::Place)),
+        };
+        if signing == Signing::Default {
             signers.picks = self.pins.picks(&repository, &suite_dir, now).to_vec();
+            signers.are_named = !signers.picks.is_empty();
         }
-        Ok((Place { repository, suite_dir, shareable, validity: self.sources.validity(at) }, signers))
+        let (is_named, validity) = (self.sources.names_place(at), self.sources.validity(at));
+        Ok((Place { repository, suite_dir, is_named, shareable, validity }, signers))
     }
 
-    /// The keys that may sign a Release found there, by apt's sources.
-    pub fn signers(&self, at: &Location) -> Result<Signers, NoKey> {
-        let signed_by = match self.sources.signing(at) {
-            Signing::Default => return Ok(self.default.clone().into()),
-            Signing::Conflict => return Err(NoKey::Conflict),
-            Signing::By(signed_by) => signed_by,
-        };
+    /// The keys that an entry names.
+    fn named(&self, signed_by: &SignedBy) -> Signers {
         let mut named = signed_by.files.iter().chain(&signed_by.embedded).peekable();
         let mut keyring = Keyring::default();
         if named.peek().is_none() {
@@ -108,13 +112,16 @@ impl Trust {
                 keyring.extend(known);
             }
         }
-        Ok(Signers { keyring, picks: signed_by.picks.clone() })
+        Signers { keyring, picks: signed_by.picks.clone(), are_named: true }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::archive::testing::{DAY, Key, clear_signed, now};
+    use crate::archive::{
+        Surroundings,
+        testing::{DAY, Key, clear_signed, now},
+    };
 
     use super::*;
 
@@ -141,7 +148,7 @@ mod tests {
             "Types: deb\nURIs: http://i.example.org\nSuites: sid\nComponents: main\nSigned-By:\n {}\n",
             embedded.trim()
         );
-        let (sources, bad) = Sources::parse([("a.list", &*list), ("b.sources", &*stanza)], &[]);
+        let (sources, bad) = Sources::parse([("a.list", &*list), ("b.sources", &*stanza)], &Surroundings::default());
         assert_eq!(bad, []);
         let files = [("/debian.gpg".to_owned(), debian.ring()), ("/vendor.gpg".to_owned(), vendor.ring())];
         let (trust, bad) = Trust::new(sources, default.ring(), files);
@@ -164,6 +171,40 @@ mod tests {
     }
 
     #[test]
+    fn who_answers_for_a_host_gains_nothing_by_places_that_no_entry_names() {
+        let (vendor, debian) = (Key::new(), Key::new());
+        let list = "deb [signed-by=/debian.gpg] http://m.example.org/debian bookworm main\n";
+        let (sources, _) = Sources::parse([("a.list", list)], &Surroundings::default());
+        let (trust, _) = Trust::new(sources, vendor.ring(), [("/debian.gpg".to_owned(), debian.ring())]);
+        let flat = RELEASE.replace("Codename: sid\n", "").replace("main/a", "Packages");
+        let suite = RELEASE.replace("sid", "bookworm").replace("main/a", "main/binary-amd64/Packages");
+        let check = |path: &str, text: &str, key: &Key| {
+            let at = Location::parse(&format!("http://{path}/InRelease")).unwrap();
+            trust.verify_inrelease(&at, clear_signed(text, &[key]).as_bytes(), true, now())
+        };
+        for path in ["m.example.org/debian/pool", "m.example.org", "m.example.org/debian/pool/dists/bookworm"] {
+            for key in [&vendor, &debian] {
+                for text in [&flat, &suite] {
+                    let verdict = check(path, text, key);
+                    assert!(matches!(verdict, Verdict::Unverifiable(NoKey::Nobody(_))), "{path} {verdict:?}");
+                }
+            }
+        }
+        for text in [&flat, &suite] {
+            assert_eq!(check("m.example.org/debian", text, &debian), Verdict::Bad(BadRelease::Place));
+        }
+        let verdict = check("m.example.org/debian/dists/bookworm/anything", &suite, &debian);
+        assert!(matches!(verdict, Verdict::Bad(BadRelease::WrongSuite { .. })), "{verdict:?}");
+        let verdict = check("m.example.org/debian/dists/bookworm", &suite, &vendor);
+        assert_eq!(verdict, Verdict::Bad(BadRelease::Strangers(vec![vendor.subkey_fingerprint()])));
+        assert!(check("m.example.org/debian/dists/bookworm", &suite, &debian).verified().is_some());
+        // Of no source: the clients of this host may know it.
+        assert!(check("v.example.org", &flat, &vendor).verified().is_some());
+        assert!(check("v.example.org", &suite, &vendor).verified().is_none());
+        assert!(check("v.example.org/dists/bookworm", &suite, &vendor).verified().is_some());
+    }
+
+    #[test]
     fn a_release_may_name_the_keys_of_the_next_one() {
         let (old, new) = (Key::new(), Key::new());
         let list = format!(
@@ -171,7 +212,7 @@ mod tests {
             old.fingerprint(),
             new.fingerprint()
         );
-        let (sources, _) = Sources::parse([("a.list", &*list)], &[]);
+        let (sources, _) = Sources::parse([("a.list", &*list)], &Surroundings::default());
         let mut both = old.ring();
         both.extend(&new.ring());
         let (mut trust, _) = Trust::new(sources, both, []);

@@ -2,15 +2,22 @@
 #![expect(clippy::disallowed_methods, reason = "the door to apt's configuration")]
 
 use std::{
+    collections::VecDeque,
     fs, io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, RwLock},
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::archive::{Keyring, Location, MAX_KEYRING, Pin, Repository, Sources, Trust, path};
+use crate::archive::{
+    BadSource, Keyring, Location, MAX_KEYRING, Pin, Proxies, Repository, Sources, Surroundings, Trust, mirror_lists,
+    path,
+};
 
-use super::file::{self, Stamp};
+use super::{
+    file::{self, Stamp},
+    learn::Refusal,
+};
 
 /// How often requests may have the configuration looked at for the sake of an origin.
 const AT_MOST_EVERY: Duration = Duration::from_secs(1);
@@ -30,12 +37,14 @@ pub struct Apt {
 struct Shared {
     dir: PathBuf,
     keyrings: Vec<PathBuf>,
-    /// Addresses that this proxy is reached at, to recognise sources that lead through it.
-    proxies: Vec<String>,
+    /// Where this proxy is reached, to recognise sources that lead through it.
+    proxies: Proxies,
     trust: RwLock<Arc<Trust>>,
     /// What the configuration was when it was last read; held while it is being read.
     seen: Mutex<Seen>,
     reloaded: Mutex<Option<Instant>>,
+    /// Entries that cannot be used, and since when that is known.
+    bad: Mutex<Vec<(BadSource, SystemTime)>>,
 }
 
 /// The files and directories that the configuration was read from, and how each was before.
@@ -54,9 +63,9 @@ impl Seen {
 
 impl Apt {
     /// Reads apt's configuration below `dir`, and further keyrings for the sources that name none.
-    pub fn load(dir: PathBuf, keyrings: Vec<PathBuf>, proxies: Vec<String>) -> Self {
-        let (trust, seen, reloaded) = (RwLock::default(), Mutex::default(), Mutex::default());
-        let apt = Self { shared: Arc::new(Shared { dir, keyrings, proxies, trust, seen, reloaded }) };
+    pub fn load(dir: PathBuf, keyrings: Vec<PathBuf>, proxies: Proxies) -> Self {
+        let (trust, seen, reloaded, bad) = (RwLock::default(), Mutex::default(), Mutex::default(), Mutex::default());
+        let apt = Self { shared: Arc::new(Shared { dir, keyrings, proxies, trust, seen, reloaded, bad }) };
         apt.reload();
         apt
     }
@@ -84,11 +93,19 @@ impl Apt {
 
     /// The origin that an address stands for, when it leads through this proxy; any other stands for itself.
     pub fn origin_of(&self, at: Location) -> Option<Location> {
-        let authority = format!("{}:{}", at.host(), at.port_or_default());
-        if !self.shared.proxies.contains(&authority) {
-            return Some(at);
-        }
-        Location::from_rewritten(&at.key()[at.authority().len()..]).ok()
+        self.shared.proxies.origin_of(at)
+    }
+
+    /// The entries of apt's sources that cannot be used, as what they are: nobody is believed who might be meant by them.
+    pub fn refusals(&self) -> VecDeque<Refusal> {
+        let bad = self.shared.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let refusal = |(bad, at): &(BadSource, SystemTime)| Refusal {
+            location: format!("{}:{}", bad.file, bad.line),
+            reason: bad.reason.clone(),
+            is_bad: bad.is_malformed,
+            at: *at,
+        };
+        bad.iter().map(refusal).collect()
     }
 
     /// Reads everything again if anything changed, and says whether it did. What cannot be read is named in the log and left
@@ -137,16 +154,40 @@ impl Apt {
     }
 
     fn read_sources(&self, look: &mut Look) -> Sources {
-        let mut files = look.read_dir(&self.shared.dir.join("sources.list.d"));
-        files.extend(look.read_file(&self.shared.dir.join("sources.list")));
-        let text = |(name, bytes): (String, Vec<u8>)| (name, String::from_utf8_lossy(&bytes).into_owned());
-        let texts: Vec<_> = files.into_iter().map(text).collect();
-        let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
-        let (sources, bad) = Sources::parse(texts, &self.shared.proxies);
-        for error in bad {
-            tracing::debug!(%error, "source left out");
+        let mut around = Surroundings { proxies: self.shared.proxies.clone(), ..Surroundings::default() };
+        let mut paths = look.paths_of(&self.shared.dir.join("sources.list.d"));
+        paths.retain(|path| path.extension().is_some_and(|end| end == "list" || end == "sources"));
+        paths.push(self.shared.dir.join("sources.list"));
+        let mut texts = Vec::new();
+        for path in paths {
+            let name = path.display().to_string();
+            match look.read(&path) {
+                Ok(bytes) => texts.push((name, String::from_utf8_lossy(&bytes).into_owned())),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(_) => around.unreadable.push(name),
+            }
         }
+        let lists = texts.iter().flat_map(|(_, text)| mirror_lists(text)).take(MAX_FILES);
+        let lists = lists.filter_map(|path| look.read_file(Path::new(&path)));
+        around.lists = lists.map(|(path, bytes)| (path, String::from_utf8_lossy(&bytes).into_owned())).collect();
+        let texts = texts.iter().map(|(name, text)| (name.as_str(), text.as_str()));
+        let (sources, bad) = Sources::parse(texts, &around);
+        self.tell(bad);
         sources
+    }
+
+    /// Remembers the entries that cannot be used, and logs those that are new.
+    fn tell(&self, found: Vec<BadSource>) {
+        let mut known = self.shared.bad.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = SystemTime::now();
+        let since = |bad: BadSource| {
+            let since = known.iter().find(|(known, _)| *known == bad).map(|(_, since)| *since);
+            if since.is_none() {
+                tracing::warn!(error = %bad, "an entry of apt's sources is not used, and nobody is believed in its place");
+            }
+            (bad, since.unwrap_or(now))
+        };
+        *known = found.into_iter().map(since).collect();
     }
 
     fn read_default_keyring(&self, look: &mut Look) -> Keyring {
@@ -192,13 +233,16 @@ impl Look {
         self.seen.stamps.push((path.to_owned(), stamp.map(|(stamp, _)| stamp)));
     }
 
-    fn read_file(&mut self, path: &Path) -> Option<(String, Vec<u8>)> {
+    fn read(&mut self, path: &Path) -> io::Result<Vec<u8>> {
         self.note(path);
-        match file::read(path, self.left.min(MAX_KEYRING as u64)) {
-            Ok(bytes) => {
-                self.left -= bytes.len() as u64;
-                Some((path.display().to_string(), bytes))
-            }
+        let bytes = file::read(path, self.left.min(MAX_KEYRING as u64))?;
+        self.left -= bytes.len() as u64;
+        Ok(bytes)
+    }
+
+    fn read_file(&mut self, path: &Path) -> Option<(String, Vec<u8>)> {
+        match self.read(path) {
+            Ok(bytes) => Some((path.display().to_string(), bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
                 tracing::warn!(path = %path.display(), %error, "left out");
@@ -209,19 +253,26 @@ impl Look {
 
     /// The files of a directory, in the order of their names.
     fn read_dir(&mut self, dir: &Path) -> Vec<(String, Vec<u8>)> {
+        self.paths_of(dir).iter().filter_map(|path| self.read_file(path)).collect()
+    }
+
+    fn paths_of(&mut self, dir: &Path) -> Vec<PathBuf> {
         self.note(dir);
         let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
         let mut paths: Vec<_> =
             entries.filter_map(Result::ok).map(|entry| entry.path()).filter(|path| path.is_file()).collect();
         paths.sort();
         paths.truncate(MAX_FILES);
-        paths.iter().filter_map(|path| self.read_file(path)).collect()
+        paths
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::archive::testing::{Key, clear_signed, now};
+    use crate::archive::{
+        NoKey, Verdict,
+        testing::{Key, clear_signed, now},
+    };
 
     use super::*;
 
@@ -234,7 +285,7 @@ mod tests {
             fs::write(dir.path().join("trusted.gpg.d").join(name), key.binary()).unwrap();
         }
         fs::write(dir.path().join("sources.list"), "deb http://m.example.org sid main\n").unwrap();
-        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Vec::new());
+        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Proxies::default());
         let at = Location::parse("http://m.example.org/dists/sid/InRelease").unwrap();
         let verified = |key| {
             let text = format!(
@@ -264,7 +315,7 @@ mod tests {
         for folder in ["sources.list.d", "trusted.gpg.d"] {
             fs::create_dir(at(folder)).unwrap();
         }
-        for name in ["sources.list", "pipe.gpg", "trusted.gpg", "trusted.gpg.d/a.gpg"] {
+        for name in ["pipe.gpg", "trusted.gpg", "trusted.gpg.d/a.gpg"] {
             mknodat(CWD, at(name), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         }
         std::os::unix::fs::symlink("/dev/zero", at("trusted.gpg.d/b.gpg")).unwrap();
@@ -275,12 +326,15 @@ mod tests {
             pipe.display()
         );
         fs::write(at("sources.list.d/a.list"), list).unwrap();
-        let apt = Apt::load(dir.path().to_owned(), vec!["/dev/zero".into(), pipe], Vec::new());
+        let apt = Apt::load(dir.path().to_owned(), vec!["/dev/zero".into(), pipe], Proxies::default());
         assert_eq!(apt.trust().sources().iter().count(), 2);
         for host in ["a", "b"] {
             let at = Location::parse(&format!("http://{host}.example.org/dists/sid/InRelease")).unwrap();
-            assert!(apt.trust().signers(&at).unwrap().keyring.is_empty());
+            let verdict = apt.trust().verify_inrelease(&at, b"", true, now());
+            assert!(matches!(verdict, Verdict::Unverifiable(NoKey::NoKeyring)), "{verdict:?}");
         }
+        mknodat(CWD, at("sources.list"), FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        assert!(apt.reload());
     }
 
     #[test]
@@ -294,7 +348,7 @@ mod tests {
         };
         fs::create_dir(&keys).unwrap();
         fs::write(&list, format!("deb [signed-by={}] http://a.example.org sid main\n", key.display())).unwrap();
-        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Vec::new());
+        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Proxies::default());
         assert!(apt.reload(), "what was written a moment ago may have changed since");
         for path in [&list, &keys] {
             long_ago(path);
@@ -318,5 +372,51 @@ mod tests {
             assert!(apt.reload(), "{number}");
             assert!(!apt.reload(), "{number}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_of_the_sources_is_shown_once_and_believes_nobody() {
+        let key = Key::new();
+        let dir = tempfile::tempdir().unwrap();
+        let put = |name: &str, text: &[u8]| {
+            fs::create_dir_all(dir.path().join(name).parent().unwrap()).unwrap();
+            fs::write(dir.path().join(name), text).unwrap();
+        };
+        put("trusted.gpg.d/a.gpg", &key.binary());
+        put("vendor.gpg", &Key::new().binary());
+        let (keyring, list) = (dir.path().join("vendor.gpg"), dir.path().join("mirrors"));
+        put("mirrors", b"http://l.example.org\n");
+        let mirrors = format!("deb [signed-by={}] mirror+file:{} sid main\n", keyring.display(), list.display());
+        put("sources.list", mirrors.as_bytes());
+        put("sources.list.d/bad.list", b"\n\ndeb [signed-by=AB12] http://b.example.org sid main\n");
+        let apt = Apt::load(dir.path().to_owned(), Vec::new(), Proxies::default());
+        let text =
+            format!("Codename: sid\nDate: Fri, 10 Jul 2026 09:12:31 UTC\nSHA256:\n {} 0 main/a\n", "00".repeat(32));
+        let message = clear_signed(&text, &[&key]);
+        let believed = || {
+            ["l", "b", "other"].map(|host| {
+                let at = Location::parse(&format!("http://{host}.example.org/dists/sid/InRelease")).unwrap();
+                apt.trust().verify_inrelease(&at, message.as_bytes(), true, now()).verified().is_some()
+            })
+        };
+        let shown = || apt.refusals().into_iter().map(|refusal| (refusal.location, refusal.is_bad)).collect::<Vec<_>>();
+        let place = format!("{}:3", dir.path().join("sources.list.d/bad.list").display());
+        for _ in 0..2 {
+            assert_eq!((believed(), shown()), ([false, false, true], vec![(place.clone(), true)]));
+            apt.reload();
+        }
+        fs::remove_file(&list).unwrap();
+        fs::remove_file(dir.path().join("sources.list.d/bad.list")).unwrap();
+        apt.reload();
+        let place = format!("{}:1", dir.path().join("sources.list").display());
+        assert_eq!((believed(), shown()), ([false; 3], vec![(place, false)]), "its mirrors may be any host");
+        put("sources.list", b"");
+        apt.reload();
+        assert_eq!((believed(), shown()), ([true; 3], Vec::new()));
+        fs::create_dir(dir.path().join("no.list")).unwrap();
+        fs::remove_file(dir.path().join("sources.list")).unwrap();
+        fs::create_dir(dir.path().join("sources.list")).unwrap();
+        apt.reload();
+        assert_eq!(believed(), [false; 3], "a file that cannot be read may name any host");
     }
 }

@@ -41,12 +41,12 @@ impl Scene {
         fs::write(dir.path().join("sources.list"), list).unwrap();
         let config = store::Config { path: dir.path().join("store"), quota: 1 << 30, min_free: 0 };
         let store = Store::open(&config, |_| true).unwrap();
-        let mirror = Mirror::new().unwrap();
+        let mirror = Mirror::new(mirror::upstream::Upstream::default()).unwrap();
         let fetcher = Fetcher::new(crate::fetch::Config::default(), Pool::new(None), mirror.clone(), store.clone());
         let rules = Rules {
             origins: Origins(Vec::new()),
             privacy: Privacy::default(),
-            apt: Apt::load(dir.path().to_owned(), Vec::new(), Vec::new()),
+            apt: Apt::load(dir.path().to_owned(), Vec::new(), archive::Proxies::default()),
         };
         let flow = Flow::new(Stations { store, dht: None, fetcher, mirror }, rules);
         Self { dir, key, made, flow }

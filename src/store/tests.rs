@@ -12,6 +12,7 @@ use crate::hash::{Expected, PIECE_SIZE, Verified};
 mod crash;
 mod forget;
 mod learning;
+mod lend;
 mod room;
 mod why;
 

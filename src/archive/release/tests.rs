@@ -128,7 +128,7 @@ fn a_release_of_weaker_digests_or_none_is_not_learned_from() {
 #[test]
 fn a_private_or_flat_place_marks_what_it_vouches_for() {
     let key = Key::new();
-    let flat = Place { suite_dir: String::new(), shareable: false, ..place() };
+    let flat = Place { suite_dir: String::new(), is_named: true, shareable: false, ..place() };
     let message = clear_signed(&text(), &[&key]);
     let verdict = verify_inrelease(message.as_bytes(), flat, &key.ring().into(), now());
     let release = verdict.verified().unwrap();
@@ -218,6 +218,12 @@ fn without_a_key_for_the_source_nothing_can_be_said() {
     assert_eq!(verify(&message, Keyring::default()), Verdict::Unverifiable(NoKey::NoKeyring));
     let Verdict::Unverifiable(NoKey::Strangers(keys)) = verify(&message, other.ring()) else { panic!() };
     assert_eq!(keys, [key.subkey_fingerprint()]);
+    let named = Signers { are_named: true, ..other.ring().into() };
+    let verdict = verify_inrelease(message.as_bytes(), place(), &named, now());
+    assert_eq!(verdict, Verdict::Bad(BadRelease::Strangers(vec![key.subkey_fingerprint()])));
+    let named = Signers { are_named: true, ..Signers::default() };
+    let verdict = verify_inrelease(message.as_bytes(), place(), &named, now());
+    assert_eq!(verdict, Verdict::Unverifiable(NoKey::NoKeyring), "its keyring is missing");
 }
 
 #[test]
@@ -228,7 +234,7 @@ fn picked_fingerprints_narrow_a_keyring() {
     keyring.extend(&other.ring());
     let check = |fingerprint: &str, exact| {
         let pick = Pick { fingerprint: fingerprint.parse().unwrap(), exact };
-        let signers = Signers { keyring: keyring.clone(), picks: vec![pick] };
+        let signers = Signers { keyring: keyring.clone(), picks: vec![pick], are_named: true };
         verify_inrelease(message.as_bytes(), place(), &signers, now()).verified().is_some()
     };
     assert!(check(&key.fingerprint(), false));
@@ -327,14 +333,97 @@ fn a_release_speaks_only_for_its_own_suite() {
         let place = Place { suite_dir: format!("dists/{suite}"), ..place() };
         verify_inrelease(message.as_bytes(), place, &key.ring().into(), now())
     };
-    for suite in ["bookworm", "stable", "bookworm/updates"] {
+    for suite in ["bookworm", "stable"] {
         assert!(check(suite).verified().is_some(), "{suite}");
     }
-    for suite in ["trixie", "bookworm-security", "bookwor", "old/bookworm", "stable-updates"] {
+    for suite in [
+        "trixie",
+        "bookworm-security",
+        "bookwor",
+        "old/bookworm",
+        "stable-updates",
+        "bookworm/updates",
+        "bookworm/x",
+        "",
+    ] {
         assert!(matches!(check(suite), Verdict::Bad(BadRelease::WrongSuite { .. })), "{suite}");
     }
     let nameless = text().replace("Suite: stable\nCodename: bookworm\n", "");
     assert!(signed(&nameless).verified().is_some());
+}
+
+#[test]
+fn each_archive_has_its_own_way_to_name_suites() {
+    const NAMES: [&str; 12] = [
+        "noble",
+        "noble-updates",
+        "noble-security",
+        "noble-apps-security",
+        "bookworm",
+        "stable",
+        "bookworm-updates",
+        "stable-security",
+        "buster",
+        "buster/updates",
+        "bookworm/mongo/7.0",
+        "proposed-updates",
+    ];
+    let key = Key::new();
+    let (ring, all) = (Signers::from(key.ring()), "main universe");
+    for (suite, codename, components, is_named, places) in [
+        ("noble", "noble", all, false, &["noble"][..]),
+        ("noble-updates", "noble", all, true, &["noble-updates"]),
+        ("noble-security", "noble", all, false, &["noble-security"]),
+        ("noble-apps-security", "noble", all, false, &["noble-apps-security"]),
+        ("stable", "bookworm", "main", true, &["bookworm", "stable"]),
+        ("stable-updates", "bookworm-updates", "main", false, &["bookworm-updates"]),
+        ("stable-security", "bookworm-security", "updates/main updates/contrib", false, &["stable-security"]),
+        ("stable-backports", "bookworm-backports", "main", false, &[]),
+        ("proposed-updates", "bookworm-proposed-updates", "main", false, &["proposed-updates"]),
+        ("oldstable", "buster", "updates/main updates/contrib", false, &["buster/updates"]),
+        ("oldstable", "buster", "main", false, &["buster"]),
+        ("oldstable", "buster", "updates/main main", false, &["buster"]),
+        ("bookworm", "bookworm/mongo", "main", true, &["bookworm", "bookworm/mongo/7.0"]),
+        ("bookworm", "bookworm/mongo", "main", false, &["bookworm"]),
+    ] {
+        let names = format!("Suite: {suite}\nCodename: {codename}\nComponents: {components}\n");
+        let text = text().replace("Suite: stable\nCodename: bookworm\n", &names);
+        let signature = key.signature_with(text.as_bytes(), HashAlgorithm::SHA256);
+        let taken = NAMES.iter().filter(|name| {
+            let place = Place { suite_dir: format!("dists/{name}"), is_named, ..place() };
+            verify_detached(text.as_bytes(), signature.as_bytes(), place, &ring, now()).verified().is_some()
+        });
+        let mut taken: Vec<_> = taken.copied().collect();
+        taken.sort_unstable();
+        assert_eq!(taken, places, "{names}");
+    }
+}
+
+#[test]
+fn the_release_of_a_suite_is_no_flat_repository_s_unless_an_entry_says_so() {
+    let key = Key::new();
+    let text = text();
+    let flat = text.replace("main/binary-amd64/", "").replace("main/", "");
+    let check = |text: &str, is_named| {
+        let place = Place { suite_dir: String::new(), is_named, ..place() };
+        let verdict = verify_inrelease(clear_signed(text, &[&key]).as_bytes(), place, &key.ring().into(), now());
+        match verdict {
+            Verdict::Verified(_) => true,
+            Verdict::Bad(BadRelease::Content(_)) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (text, want) in [
+        (text.clone(), false),
+        (flat.clone(), true),
+        (flat.replace("Codename: bookworm", "Codename: Debian_12"), true),
+        (format!("Components:\n{flat}"), true),
+        (format!("Components: main\n{flat}"), false),
+        (flat.replace(" Packages\n", " main/source/Sources\n"), false),
+        (flat.replace(" Packages\n", " amd64/Packages\n"), true),
+    ] {
+        assert_eq!((check(&text, false), check(&text, true)), (want, true), "{text}");
+    }
 }
 
 #[test]

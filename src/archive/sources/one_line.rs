@@ -2,24 +2,23 @@
 
 use crate::archive::Validity;
 
-use super::{BadSource, SignedBy, Source, SourceType, read_base, with_architecture};
+use super::{Bases, Entry, Found, SignedBy, SourceType, Surroundings, with_architecture};
 
-pub fn parse(file: &str, text: &str, proxies: &[String]) -> Vec<Result<Source, BadSource>> {
-    let lines = text.lines().zip(1..);
-    let entries = lines.filter_map(|(line, number)| {
-        let read = parse_entry(without_comment(line).trim(), proxies).transpose()?;
-        Some(match read {
-            Ok(source) => Ok(Source { file: file.to_owned(), line: number, ..source }),
-            Err(reason) => Err(BadSource { file: file.to_owned(), line: number, reason }),
-        })
-    });
-    entries.collect()
+pub fn parse(file: &str, text: &str, around: &Surroundings, found: &mut Found) {
+    for (line, number) in text.lines().zip(1..) {
+        let line = without_comment(line).trim();
+        match parse_entry(line, around) {
+            Ok(None) => {}
+            Ok(Some((entry, bases))) => found.add(&Entry { file: file.to_owned(), line: number, ..entry }, bases),
+            Err(reason) => found.refuse(file, number, reason, line, around),
+        }
+    }
 }
 
-/// `None` for an empty line, and for one of a scheme that is not ours.
-fn parse_entry(entry: &str, proxies: &[String]) -> Result<Option<Source>, String> {
-    let Some((kind, rest)) = entry.split_once([' ', '\t']) else {
-        return if entry.is_empty() { Ok(None) } else { Err("an entry of one word".to_owned()) };
+/// `None` for an empty line.
+fn parse_entry(line: &str, around: &Surroundings) -> Result<Option<(Entry, Bases)>, String> {
+    let Some((kind, rest)) = line.split_once([' ', '\t']) else {
+        return if line.is_empty() { Ok(None) } else { Err("an entry of one word".to_owned()) };
     };
     let kind = match kind {
         "deb" => SourceType::Deb,
@@ -31,12 +30,13 @@ fn parse_entry(entry: &str, proxies: &[String]) -> Result<Option<Source>, String
         None => ("", rest),
     };
     let mut words = rest.split_whitespace();
-    let uri = words.next().ok_or("no URI")?;
-    let Some(base) = read_base(&with_architecture(uri), proxies) else { return Ok(None) };
+    let bases = around.bases(words.next().ok_or("no URI")?)?;
+    if bases == Bases::Elsewhere {
+        return Ok(None);
+    }
     let suite = with_architecture(words.next().ok_or("no suite")?);
-    let mut source = Source {
+    let mut entry = Entry {
         types: vec![kind],
-        base: base?,
         suites: vec![suite],
         components: words.map(str::to_owned).collect(),
         architectures: Vec::new(),
@@ -45,18 +45,18 @@ fn parse_entry(entry: &str, proxies: &[String]) -> Result<Option<Source>, String
         file: String::new(),
         line: 0,
     };
-    if source.components.is_empty() != source.suites[0].ends_with('/') {
+    if entry.components.is_empty() != entry.suites[0].ends_with('/') {
         return Err("components are needed, but not behind a suite that ends with a slash".to_owned());
     }
     for option in options.split_whitespace() {
         let (name, value) = option.split_once('=').ok_or_else(|| format!("option {option}: expected name=value"))?;
         match name.to_ascii_lowercase().as_str() {
-            "signed-by" => source.signed_by = Some(SignedBy::parse(value)?),
-            "arch" => source.architectures = value.split(',').map(str::to_owned).collect(),
-            time => source.validity.set(time, value),
+            "signed-by" => entry.signed_by = Some(SignedBy::parse(value)?),
+            "arch" => entry.architectures = value.split(',').map(str::to_owned).collect(),
+            time => entry.validity.set(time, value),
         }
     }
-    Ok(Some(source))
+    Ok(Some((entry, bases)))
 }
 
 /// The line up to its comment; a `#` between brackets begins none.

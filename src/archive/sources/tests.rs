@@ -4,12 +4,13 @@ use super::*;
 
 const FINGERPRINT: &str = "B8B80B5B623EAB6AD8775C45B7C5D7D6350947F8";
 
-fn proxies() -> Vec<String> {
-    vec!["127.0.0.1:9977".to_owned()]
+fn around() -> Surroundings {
+    let proxies = Proxies { listen: vec!["127.0.0.1:9977".parse().unwrap()], ..Proxies::default() };
+    Surroundings { proxies, ..Surroundings::default() }
 }
 
 fn parse(name: &str, text: &str) -> (Sources, Vec<String>) {
-    let (sources, bad) = Sources::parse([(name, text)], &proxies());
+    let (sources, bad) = Sources::parse([(name, text)], &around());
     (sources, bad.iter().map(BadSource::to_string).collect())
 }
 
@@ -133,6 +134,17 @@ fn only_hosts_and_ports_of_entries_are_named() {
     assert!(!sources.names(&at("http://s.example.org/")));
 }
 
+/// Who may sign there, in a word.
+fn signing(sources: &Sources, url: &str) -> String {
+    match sources.signing(&at(url)) {
+        Signing::By(signed_by) => signed_by.files.join(" "),
+        Signing::Default => "default".to_owned(),
+        Signing::Conflict => "conflict".to_owned(),
+        Signing::Nobody(reason) => reason.to_owned(),
+        Signing::Misplaced => "misplaced".to_owned(),
+    }
+}
+
 #[test]
 fn each_suite_has_its_own_signers() {
     let sources = good(
@@ -144,11 +156,7 @@ fn each_suite_has_its_own_signers() {
          deb [signed-by=/flat.gpg] http://m.example.org/debian flat/\n\
          deb [signed-by=/a.gpg] http://two.example.org sid main\ndeb [signed-by=/b.gpg] http://two.example.org sid main\n",
     );
-    let by = |url: &str| match sources.signing(&at(url)) {
-        Signing::By(signed_by) => signed_by.files.join(" "),
-        Signing::Default => "default".to_owned(),
-        Signing::Conflict => "conflict".to_owned(),
-    };
+    let by = |url: &str| signing(&sources, url);
     assert_eq!(by("http://m.example.org/debian/dists/bookworm/InRelease"), "/debian.gpg");
     assert_eq!(by("https://m.example.org/debian//dists/./bookworm/Release"), "/debian.gpg");
     assert_eq!(by("http://m.example.org/debian/flat/InRelease"), "/flat.gpg");
@@ -171,6 +179,130 @@ fn a_flat_entry_tells_where_its_repository_begins() {
     assert_eq!(place("http://o.example.org/repo/InRelease"), want("o.example.org/repo", ""));
     assert_eq!(place("http://o.example.org/dists/sid/InRelease"), want("o.example.org", "dists/sid"));
     assert_eq!(place("http://m.example.org/repo/sub/dir/Packages"), None);
+}
+
+#[test]
+fn a_place_beside_those_of_the_sources_is_not_believed() {
+    let sources = good(
+        "a.list",
+        "deb [signed-by=/debian.gpg] http://m.example.org/debian sid main\ndeb [signed-by=/flat.gpg] http://f.example.org/a sub/\n\
+         deb [signed-by=/inner.gpg] http://m.example.org/debian/inner sid main\n",
+    );
+    for (url, want) in [
+        ("http://m.example.org/debian/dists/sid/InRelease", "/debian.gpg"),
+        ("http://m.example.org/debian/dists/trixie/InRelease", "/debian.gpg"),
+        ("http://m.example.org/debian/dists/sid/sub/InRelease", "/debian.gpg"),
+        ("http://m.example.org/debian/inner/dists/sid/InRelease", "/inner.gpg"),
+        ("http://f.example.org/a/sub/InRelease", "/flat.gpg"),
+        ("http://m.example.org/debian/InRelease", "misplaced"),
+        ("http://m.example.org/debian/./Release", "misplaced"),
+        ("http://f.example.org/a/InRelease", "misplaced"),
+        ("http://m.example.org/debian/pool/InRelease", NESTED),
+        ("https://m.example.org/debian/pool/dists/sid/InRelease", NESTED),
+        ("http://m.example.org/debian/dists/sid/dists/sid/InRelease", NESTED),
+        ("http://m.example.org/InRelease", NESTED),
+        ("http://m.example.org/dists/sid/InRelease", NESTED),
+        ("http://f.example.org/a/sub/sub/InRelease", NESTED),
+        ("http://f.example.org/a/other/InRelease", NESTED),
+        ("http://m.example.org/debian-security/dists/sid/InRelease", "default"),
+        ("http://m.example.org:81/debian/pool/InRelease", "default"),
+        ("http://n.example.org/debian/pool/InRelease", "default"),
+    ] {
+        assert_eq!(signing(&sources, url), want, "{url}");
+    }
+    let home = |url: &str| sources.home(&at(url)).map(Repository::to_string);
+    assert_eq!(home("http://m.example.org/debian/pool/x.deb").as_deref(), Some("m.example.org/debian"));
+    assert_eq!(home("http://m.example.org/debian/inner/x.deb").as_deref(), Some("m.example.org/debian/inner"));
+    assert_eq!(home("http://m.example.org/debian-security/x.deb"), None);
+    assert!(
+        sources.has(&Repository::restore("f.example.org/a")) && !sources.has(&Repository::restore("f.example.org"))
+    );
+}
+
+#[test]
+fn nobody_may_sign_for_an_entry_that_cannot_be_read() {
+    let paragraph = |lines: &str| format!("Types: deb\nSuites: sid\nComponents: main\n{lines}\n");
+    for (name, text) in [
+        ("a.list", "deb [signed-by=AB12] http://m.example.org/debian sid main\n".to_owned()),
+        ("a.list", "deb [signed-by=/a.gpg http://m.example.org/debian sid main # deb\n".to_owned()),
+        ("a.list", "deb http://m.example.org/debian sid\n".to_owned()),
+        ("a.list", "dab [signed-by=/a.gpg] HTTP://127.0.0.1:9977/m.example.org/debian sid main\n".to_owned()),
+        ("a.sources", paragraph("URIs: http://m.example.org/debian\nSigned-By: nonsense")),
+        ("a.sources", paragraph("URIs: http://m.example.org/debian\nSigned-By: /a.gpg\nTypes: deb")),
+        ("a.sources", paragraph("no field\nURIs:http://m.example.org/debian")),
+        ("a.sources", paragraph(&format!("X: {}\nURIs: http://m.example.org/debian", "x".repeat(2_000_000)))),
+    ] {
+        let other = match name {
+            "a.list" => "deb http://n.example.org sid main\n".to_owned(),
+            _ => paragraph("URIs: http://n.example.org") + "\n",
+        };
+        let (sources, bad) = parse(name, &format!("{other}{text}"));
+        let what = || text.chars().take(200).collect::<String>();
+        assert_eq!(bad.len(), 1, "{} {bad:?}", what());
+        for place in ["dists/sid/", "dists/other/", "", "pool/"] {
+            let url = format!("http://m.example.org/debian/{place}InRelease");
+            assert_eq!(signing(&sources, &url), UNREADABLE, "{} {url}", what());
+        }
+        assert_eq!(signing(&sources, "http://m.example.org/InRelease"), UNREADABLE, "{}", what());
+        assert_eq!(signing(&sources, "http://o.example.org/dists/sid/InRelease"), "default", "{}", what());
+        if !text.contains("xxx") {
+            assert_eq!(signing(&sources, "http://n.example.org/dists/sid/InRelease"), "default", "{}", what());
+        }
+    }
+    let off = paragraph("URIs: http://m.example.org\nEnabled: no\nSigned-By: nonsense");
+    assert_eq!(signing(&good("a.sources", &off), "http://m.example.org/dists/sid/InRelease"), "default");
+    let (_, bad) = parse("a.list", &"deb\n".repeat(1000));
+    assert_eq!(bad.len(), MAX_BAD);
+}
+
+#[test]
+fn the_mirrors_of_a_list_need_the_signature_that_its_entry_names() {
+    let uri = "mirror+file:/etc/apt/a.list";
+    for (name, text) in [
+        ("a.list", format!("# mirror+file:/none\ndeb [signed-by=/a.gpg] {uri} sid main\n")),
+        ("a.sources", format!("Types: deb\nURIs: {uri}\nSuites: sid\nComponents: main\nSigned-By: /a.gpg\n")),
+    ] {
+        assert_eq!(mirror_lists(&text), ["/etc/apt/a.list"]);
+        let list =
+            "# ours\nhttp://m.example.org/debian\tpriority:1\n\nhttps://n.example.org/debian/ type:deb\nfile:/srv\n";
+        let lists = [("/etc/apt/a.list".to_owned(), list.to_owned())].into();
+        let (sources, bad) = Sources::parse([(name, &*text)], &Surroundings { lists, ..around() });
+        assert_eq!(bad, []);
+        for (url, want) in [
+            ("http://m.example.org/debian/dists/sid/InRelease", "/a.gpg"),
+            ("https://n.example.org/debian/dists/sid/InRelease", "/a.gpg"),
+            ("http://o.example.org/debian/dists/sid/InRelease", "default"),
+        ] {
+            assert_eq!(signing(&sources, url), want, "{name} {url}");
+        }
+        assert!(sources.names(&at("http://m.example.org/")));
+
+        for (text, is_told) in [
+            (text.clone(), true),
+            (text.replace("+file:/", "+http://l.example.org/"), true),
+            (text.replace("mirror+file:/", "mirror://l.example.org/"), true),
+            (text.replace("[signed-by=/a.gpg] ", "").replace("Signed-By: /a.gpg\n", ""), false),
+        ] {
+            let other = match name {
+                "a.list" => "deb http://p.example.org sid main\n",
+                _ => "\nTypes: deb\nURIs: http://p.example.org\nSuites: sid\nComponents: main\n",
+            };
+            let text = text + other;
+            let (sources, bad) = Sources::parse([(name, &*text)], &around());
+            assert_eq!(
+                bad.iter().map(|bad| bad.is_malformed).collect::<Vec<_>>(),
+                vec![false; is_told.into()],
+                "{text}"
+            );
+            let want = if is_told { UNKNOWN } else { "default" };
+            assert_eq!(signing(&sources, "http://o.example.org/debian/dists/sid/InRelease"), want, "{text}");
+            assert_eq!(signing(&sources, "http://p.example.org/dists/sid/InRelease"), "default", "{text}");
+        }
+    }
+    let unreadable = Surroundings { unreadable: vec!["secret.list".to_owned()], ..around() };
+    let (sources, bad) = Sources::parse([], &unreadable);
+    assert_eq!(bad.len(), 1);
+    assert_eq!(signing(&sources, "http://o.example.org/debian/dists/sid/InRelease"), UNKNOWN);
 }
 
 /// What entries for one place say of time.
@@ -346,6 +478,6 @@ proptest! {
 
     #[test]
     fn any_text_is_read_or_refused(text in "(deb |deb-src |\\[|\\]|a=b|http://|[a-z./#,!=:\n \t-]){0,30}") {
-        Sources::parse([("a.list", &*text), ("a.sources", &*text), ("a.save", &*text)], &proxies());
+        Sources::parse([("a.list", &*text), ("a.sources", &*text), ("a.save", &*text)], &around());
     }
 }

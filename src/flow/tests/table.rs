@@ -1,7 +1,7 @@
 //! Every kind of index in every packing, layout and name, all the way from a signed Release to what is promised.
 
 use crate::archive::{
-    Compression, Digest, IndexKind, Release, Sources, Trust, index_kind, path,
+    Compression, Digest, IndexKind, Release, Sources, Surroundings, Trust, index_kind, path,
     testing::{Key, clear_signed, now, pack},
 };
 
@@ -113,7 +113,7 @@ async fn every_kind_in_every_packing_is_learned_in_every_layout_by_every_name() 
                 Compression::ALL.map(|packing| (format!("{path}{}", packing.suffix()), pack(packing, text.as_bytes())))
             })
             .collect();
-        let (sources, bad) = Sources::parse([("a.list", &*format!("deb {source}\n"))], &[]);
+        let (sources, bad) = Sources::parse([("a.list", &*format!("deb {source}\n"))], &Surroundings::default());
         assert_eq!(bad, []);
         let trust = Trust::new(sources, key.ring(), []).0;
         let message = clear_signed(&release_text(&files), &[&key]);
