@@ -30,6 +30,7 @@ mod e2e_crowd;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_hostile;
+mod e2e_indexes;
 mod e2e_liars;
 mod e2e_lists;
 mod e2e_mirrors;
