@@ -88,6 +88,13 @@ impl Askers {
         bucket.take(1.0)
     }
 
+    /// Lets go of those whose budget is whole again.
+    pub fn sweep(&mut self, now: Duration) {
+        let idle = Duration::from_secs_f64(QUERY_BURST / QUERIES_PER_SECOND);
+        self.one.retain(|_, bucket| now.saturating_sub(bucket.since) < idle);
+        self.one.shrink_to_fit();
+    }
+
     /// Whether a reply of so many bytes may still be sent.
     pub fn affords(&mut self, reply_len: usize, now: Duration) -> bool {
         self.bytes.refill(BYTES_PER_SECOND, BYTE_BURST, now);
@@ -123,6 +130,12 @@ impl Silent {
             *count = count.saturating_add(1);
             *since = now;
         }
+    }
+
+    /// Lets go of silences that are long ago.
+    pub fn sweep(&mut self, now: Duration) {
+        self.addrs.retain(|_, (_, since)| now.saturating_sub(*since) < SILENCE);
+        self.addrs.shrink_to_fit();
     }
 
     /// That address answered.

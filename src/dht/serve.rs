@@ -60,6 +60,7 @@ impl Server {
     /// Lets go of what has ended.
     pub fn sweep(&mut self, now: Duration) {
         self.storage.sweep(now);
+        self.askers.sweep(now);
     }
 
     /// Whether a question from there is within its budget.
