@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 use crate::{
     archive::{self, Keyring, Location},
-    dht, fetch,
+    dht, fetch, mirror,
 };
 
 /// Prefix of the variables that stand for keys.
@@ -32,6 +32,7 @@ const KEYS: &[Key] = &[
     Key::one("peer", "upload_limit", r#"a rate, like "500kB/s", or "unlimited""#),
     Key::one("peer", "share", r#""all", "take" or "off""#),
     Key::one("fetch", "mirror", r#""first", "sparing" or "last""#),
+    Key::one("mirror", "proxy", r#""environment", "none" or a URL like "http://proxy.example.org:3128""#),
     Key::list("privacy", "hosts", r#"hosts, like ["mirror.example.org"]"#),
     Key::list("privacy", "public", r#"hosts, like ["10.0.0.5:8080"]"#),
     Key::one("dht", "network", r#""public", "private" or "off""#),
@@ -77,6 +78,8 @@ pub struct Config {
     pub peer: Peer,
     /// How files are brought.
     pub fetch: fetch::Config,
+    /// How mirrors are reached.
+    pub mirror: mirror::upstream::Config,
     /// What is never shared.
     pub privacy: Privacy,
     /// How peers are found.
@@ -367,6 +370,12 @@ impl Config {
                  [\"192.168.1.0/24\"]"
             );
             return no("proxy", "listen", problem);
+        }
+        if let mirror::upstream::Choice::Through(proxy) = &self.mirror.proxy
+            && proxy.is_at(&self.proxy.listen)
+        {
+            let problem = format!("is {proxy}, which is this daemon itself: expected another proxy, or \"none\"");
+            return no("mirror", "proxy", problem);
         }
         if self.peer.listen.is_empty() && self.peer.share != Share::Off {
             return no("peer", "listen", "is empty: expected an address, or share = \"off\"".into());

@@ -3,8 +3,9 @@
 
 use std::{
     fmt::Write as _,
+    fs,
     io::{self, Write as _},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -25,7 +26,7 @@ use crate::{
     dht::{Dht, Network},
     fetch::Fetcher,
     flow::{Flow, Rules, Stations, apt::Apt},
-    mirror::{Mirror, guard::Origins},
+    mirror::{Mirror, guard::Origins, upstream::Upstream},
     peer::Pool,
     proxy::Door,
     status::Window,
@@ -37,6 +38,10 @@ use crate::{
 const BACKLOG: i32 = 1024;
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
+/// How often what is known of peers is saved.
+const SAVE_PEERS: Duration = Duration::from_secs(300);
+/// Where that is, in the store's directory; `peers.new` beside it while it is written.
+const PEERS_FILE: &str = "peers.state";
 /// How long stations may take to stop.
 const STOP: Duration = Duration::from_secs(15);
 
@@ -51,6 +56,7 @@ pub async fn run(config: Config) -> Result<()> {
     };
     let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
     daemon.prove_again();
+    daemon.remember_peers();
     daemon.tasks.spawn(daemon.flow.follow_lists(daemon.config.archive.lists.clone()));
     daemon.open_public_port(peer_listeners)?;
     daemon.open_door(listeners)?;
@@ -66,6 +72,7 @@ struct Daemon {
     store: Store,
     pool: Pool,
     fetcher: Fetcher,
+    mirror: Mirror,
     flow: Flow,
     dht: Option<Dht>,
     upload: Option<upload::Meter>,
@@ -83,7 +90,8 @@ impl Daemon {
         let store = open_store(&config, privacy.clone()).await?;
         let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
         let pool = Pool::new(bind);
-        let mirror = Mirror::new()?;
+        pool.load(&config.store.path.join(PEERS_FILE)).await;
+        let mirror = Mirror::new(upstream(&config, &listen))?;
         let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
         let dht = match peer_listen.as_slice() {
             [] => None,
@@ -94,15 +102,21 @@ impl Daemon {
                 Some(Dht::start(&config.dht, addresses, state, seed).await.with_context(taken)?)
             }
         };
-        let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), names_of(&listen));
+        let apt = Apt::load(config.archive.apt_dir.clone(), config.archive.keyrings.clone(), proxies(&listen));
+        let known = store.clone();
+        for pin in tokio::task::spawn_blocking(move || known.pins()).await?.context("the store")? {
+            apt.pin(pin);
+        }
         let rules = Rules { origins: Origins(names(config.proxy.origins.clone())), privacy, apt };
-        let stations = Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror };
+        let stations =
+            Stations { store: store.clone(), dht: dht.clone(), fetcher: fetcher.clone(), mirror: mirror.clone() };
         let flow = Flow::new(stations, rules);
         Ok(Self {
             config,
             store,
             pool,
             fetcher,
+            mirror,
             flow,
             dht,
             upload: None,
@@ -149,11 +163,22 @@ impl Daemon {
         });
     }
 
+    fn remember_peers(&mut self) {
+        let (pool, file) = (self.pool.clone(), self.config.store.path.join(PEERS_FILE));
+        self.tasks.spawn(async move {
+            loop {
+                tokio::time::sleep(SAVE_PEERS).await;
+                pool.save(&file).await;
+            }
+        });
+    }
+
     fn open_door(&mut self, listeners: Vec<TcpListener>) -> Result<()> {
         let window = Window {
             flow: self.flow.clone(),
             fetcher: self.fetcher.clone(),
             pool: self.pool.clone(),
+            mirror: self.mirror.clone(),
             dht: self.dht.clone(),
             store: self.store.clone(),
             privacy: self.config.privacy.clone().into(),
@@ -214,7 +239,24 @@ impl Daemon {
         if let Some(dht) = &self.dht {
             let _late = timeout(STOP, dht.shutdown()).await;
         }
+        let _late = timeout(STOP, self.pool.save(&self.config.store.path.join(PEERS_FILE))).await;
     }
+}
+
+/// The proxies that mirrors are asked through. Those of the environment that cannot be used are named and left out.
+fn upstream(config: &Config, listen: &[SocketAddr]) -> Upstream {
+    let (upstream, bad) = Upstream::new(&config.mirror.proxy, |name| std::env::var(name).ok());
+    for error in bad {
+        tracing::warn!(%error, "no proxy that is understood; mirrors are asked directly");
+    }
+    let (upstream, ours) = upstream.without(listen);
+    for proxy in ours {
+        tracing::warn!(%proxy, "the environment's proxy is this daemon itself; mirrors are asked directly");
+    }
+    for proxy in [upstream.http(), upstream.https()].into_iter().flatten() {
+        tracing::info!(%proxy, "mirrors are asked through a proxy");
+    }
+    upstream
 }
 
 async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store> {
@@ -236,10 +278,17 @@ fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
     Ok(listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?)
 }
 
-/// The names under which apt's sources may lead through this proxy.
-fn names_of(listen: &[SocketAddr]) -> Vec<String> {
-    let local = |address: &SocketAddr| [address.to_string(), format!("localhost:{}", address.port())];
-    listen.iter().flat_map(local).collect()
+/// How apt's sources may lead through this proxy.
+fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
+    // The name that people call a host by; without it, they have its addresses.
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let names = Some(host.trim()).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+    archive::Proxies { listen: listen.to_vec(), names, is_own: Some(is_own) }
+}
+
+/// Whether an address is one of this host's: only to these a socket can be bound.
+fn is_own(ip: IpAddr) -> bool {
+    UdpSocket::bind((ip, 0)).is_ok()
 }
 
 /// Opens a listening socket; `[::]` takes IPv4 too, or IPv4 alone where the host has no IPv6.

@@ -16,9 +16,13 @@
 //! **Security.** To find a state and bytes that lead to a given state without knowing the original is a free-start
 //! preimage of SHA-256. A state from which hashed bytes lead to an authentic state is therefore authentic itself.
 
+mod pieces;
+
 use std::{fmt, ops::Range, str::FromStr};
 
 use sha2::block_api::compress256;
+
+pub use pieces::{BadPieces, Pieces};
 
 /// Length of every piece but the last, in bytes.
 pub const PIECE_SIZE: u64 = 512 * 1024;

@@ -49,8 +49,10 @@ fn odd_ranges_of_a_held_file_are_answered_as_rfc_9110_says() {
     let apt = host.apt();
     apt.update().expect_success();
     apt.download(&["huddle-1"]).expect_success();
-    host.daemon.until("it is held", Duration::from_secs(10), |status| status.number("/store/objects") > 1);
     let target = format!("http://{}{}", mirror.authority(), package.url_path());
+    eventually("it is held", Duration::from_secs(10), || {
+        (fetch(host.daemon.proxy(), &target, &[]).field("x-apt-huddle") == Some("hit")).then_some(())
+    });
     let (bytes, size) = (package.bytes(), package.size);
     let ranges = [
         ("bytes=0-18446744073709551615", 206, &bytes[..]),

@@ -83,7 +83,9 @@ fn a_liar_beside_an_honest_peer_is_named_and_the_honest_one_is_not() {
         let daemon = &huddle[1].daemon;
         let path = Liar::path(&package.sha256);
         let spans = [&liar, &honest].map(|peer| peer.server().spans(&path));
-        assert!(spans.iter().all(|spans| !spans.is_empty()), "{lie}: both were asked for pieces");
+        // A chain that is false is found out by comparison, before its server is asked for any piece.
+        let asked = if lie == "flipped bytes" { &spans[..] } else { &spans[1..] };
+        assert!(asked.iter().all(|spans| !spans.is_empty()), "{lie}: it was asked for pieces");
         assert!(is_named(daemon, liar.addr()), "{lie}:\n{}", daemon.log());
         assert!(!is_named(daemon, honest.addr()), "{lie}:\n{}", daemon.log());
         let mirror = huddle.mirror.server().spans(&package.url_path());

@@ -12,7 +12,7 @@ use crate::harness::{
     huddle::{Host, Huddle},
     liar::Liar,
     machine::{Config, Machine},
-    mirror::Mirror,
+    mirror::{Fault, Mirror},
     say,
 };
 
@@ -217,6 +217,8 @@ fn the_script_for_the_real_mirror_works_on_a_mirror_of_our_own() {
         return;
     }
     let mirror = Mirror::start(Archive::shared().root());
+    // As fast as a real one: over loopback alone no peer could be quicker.
+    mirror.fault("/debian/pool", Fault::Slow(10_000_000));
     let machine = Machine::new("script", &mirror);
     let mut command = machine.apt(Way::Direct).command(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real-mirror"));
     let output = command.arg(binary()).output().expect("there is a bash wherever there is apt");

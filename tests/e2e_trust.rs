@@ -93,6 +93,7 @@ fn a_key_counts_only_for_the_source_that_names_it() {
 
     let apt = host.apt();
     apt.update().expect_complaint();
+    assert_eq!(host.daemon.status().releases(), [0, 1, 0], "the default keyrings do not know the key");
     assert!(host.machine.objects().is_empty());
     let path = archive.package("hello").url_path();
     let target = format!("http://{}{path}", mirror.authority());
@@ -106,6 +107,16 @@ fn a_key_counts_only_for_the_source_that_names_it() {
     apt.update().expect_success();
     apt.install(&["hello"]).expect_success();
     assert!(daemon.status().recent(&archive.package("hello").sha256).is_some());
+    assert_eq!(daemon.status().releases(), [1, 0, 0]);
+
+    // A stranger who signs anew is no one without a name: the key that must have signed is known.
+    archive.suite("huddle").publish(&debian, &Signer::new("A Stranger"));
+    mirror.serve(branch.path());
+    let target = format!("http://{}/debian/dists/huddle/InRelease", mirror.authority());
+    let passed = fetch(daemon.proxy(), &target, &[]);
+    assert!(passed.whole && passed.body == fs::read(suite::release_file(&debian, "huddle")).expect("published"));
+    assert_eq!(daemon.status().releases(), [1, 0, 1]);
+    assert!(daemon.shows_refusal("/dists/huddle/InRelease"), "{}", daemon.page());
 }
 
 #[test]
@@ -253,7 +264,9 @@ fn a_release_with_another_date_takes_over_and_an_older_one_does_not() {
 
     // A mirror that lags behind takes nothing back.
     huddle.mirror.serve(archive.root());
+    let [verified, unverifiable, bad] = huddle[0].daemon.status().releases();
     huddle[0].apt().update();
+    assert_eq!(huddle[0].daemon.status().releases(), [verified, unverifiable, bad + 1], "it is bad, and nothing else");
     assert_eq!(fetch(peer, &Liar::path(&newer.sha256), &[]).status, 200);
     assert_eq!(fetch(peer, &Liar::path(&old.sha256), &[]).status, 404);
 }

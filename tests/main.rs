@@ -25,11 +25,15 @@ mod config;
 mod dht_network;
 mod startup;
 
+mod e2e_bring;
 mod e2e_crash;
+mod e2e_crowd;
 mod e2e_edges;
 mod e2e_faults;
+mod e2e_hostile;
 mod e2e_liars;
 mod e2e_lists;
+mod e2e_mirrors;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_suites;

@@ -2,6 +2,9 @@
 //!
 //! The store says what may be offered and what changed; the [`schedule`] says when each file is due; the DHT is told.
 //! Nothing is told before a node is known that could keep it, and what is gone is not told again.
+//!
+//! A big file is told of as soon as its first piece is lent, without piece hashes, so that those who begin together find
+//! each other; and once more, with them, when it is whole.
 #![expect(clippy::disallowed_methods, reason = "the conductor's clock")]
 
 pub mod schedule;
@@ -19,14 +22,16 @@ use tokio::{
 
 use crate::{
     dht::Dht,
-    hash::ContentHash,
-    store::{Change, Offer, Store},
+    hash::{ContentHash, PieceChain},
+    store::{Change, Offer, Offered, Store},
 };
 
 use schedule::Schedule;
 
 /// Announcements under way at a time.
 const PARALLEL: usize = 8;
+/// Pieces from which on a file is told of before it is whole; a smaller one is there before anybody could come for it.
+const UNFINISHED_FROM: usize = 8;
 /// How often an empty network is looked at again.
 const LONELY: Duration = Duration::from_millis(500);
 
@@ -38,6 +43,8 @@ pub struct Announcer {
     schedule: Schedule,
     changes: Receiver<Change>,
     scheduled: HashSet<ContentHash>,
+    /// Those of `scheduled` that are not whole yet.
+    unfinished: HashSet<ContentHash>,
 }
 
 /// What came of one announcement: how many nodes keep it, or that there is nothing to offer.
@@ -47,7 +54,8 @@ impl Announcer {
     /// Announces what the store offers, at the TCP port where peers are served.
     pub fn new(dht: Dht, store: Store, port: u16) -> Self {
         let changes = store.changes();
-        Self { dht, store, port, schedule: Schedule::new(rand::random()), changes, scheduled: HashSet::new() }
+        let (scheduled, unfinished) = (HashSet::new(), HashSet::new());
+        Self { dht, store, port, schedule: Schedule::new(rand::random()), changes, scheduled, unfinished }
     }
 
     /// Runs until the store is gone.
@@ -69,8 +77,11 @@ impl Announcer {
             };
             tokio::select! {
                 change = self.changes.recv() => match change {
+                    Ok(Change::Lent(file)) if file.pieces() >= UNFINISHED_FROM => self.begin(file.hash),
+                    Ok(Change::Lent(_)) => {}
                     Ok(Change::Stored(hash)) => self.add(hash),
-                    Ok(Change::Gone(hash)) => self.remove(hash),
+                    Ok(Change::Withdrawn(hash)) if !self.unfinished.contains(&hash) => {}
+                    Ok(Change::Gone(hash) | Change::Withdrawn(hash)) => self.remove(hash),
                     Ok(Change::Learned) | Err(RecvError::Lagged(_)) => self.survey().await,
                     Err(RecvError::Closed) => return,
                 },
@@ -94,19 +105,32 @@ impl Announcer {
                 return sleep(LONELY).await;
             }
         };
-        for gone in self.scheduled.difference(&offered).copied().collect::<Vec<_>>() {
+        let is_gone = |hash: &&ContentHash| !offered.contains(*hash) && !self.unfinished.contains(*hash);
+        for gone in self.scheduled.iter().filter(is_gone).copied().collect::<Vec<_>>() {
             self.remove(gone);
         }
         offered.into_iter().for_each(|hash| self.add(hash));
     }
 
-    fn add(&mut self, hash: ContentHash) {
+    /// A file is on its way, and pieces of it are lent.
+    fn begin(&mut self, hash: ContentHash) {
         if self.scheduled.insert(hash) {
+            self.unfinished.insert(hash);
             self.schedule.handle_held(hash, Instant::now());
         }
     }
 
+    /// A file is whole.
+    fn add(&mut self, hash: ContentHash) {
+        if self.scheduled.insert(hash) {
+            self.schedule.handle_held(hash, Instant::now());
+        } else if self.unfinished.remove(&hash) {
+            self.schedule.handle_changed(hash, Instant::now());
+        }
+    }
+
     fn remove(&mut self, hash: ContentHash) {
+        self.unfinished.remove(&hash);
         if self.scheduled.remove(&hash) {
             self.schedule.handle_gone(hash);
         }
@@ -116,8 +140,13 @@ impl Announcer {
 async fn tell(dht: Dht, store: Store, port: u16, hash: ContentHash) -> Told {
     let offer = tokio::task::spawn_blocking(move || store.offer(hash)).await.expect("the store does not panic");
     match offer {
-        Ok(Some(Offer { file, blob })) => {
-            let stored = dht.announce(file, &blob.chain, port).await;
+        Ok(Some(Offer { file, of })) => {
+            let chain = match of {
+                Offered::Whole(blob) => blob.chain,
+                // None to tell yet: whoever comes asks which pieces there are.
+                Offered::Lent(_) => PieceChain::default(),
+            };
+            let stored = dht.announce(file, &chain, port).await;
             tracing::debug!(%hash, stored, "announced");
             (hash, Some(stored))
         }
@@ -128,3 +157,6 @@ async fn tell(dht: Dht, store: Store, port: u16, hash: ContentHash) -> Told {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! When each held file is announced next: a machine without clock.
 //!
-//! A file is due at once when it comes, about hourly afterwards, each at a time of its own, and, when no node took it,
-//! again after a pause that doubles.
+//! A file is due at once when it comes and when what is told of it changes, about hourly afterwards, each at a time of its
+//! own, and, when no node took it, again after a pause that doubles.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -33,6 +33,8 @@ struct File {
     due: Option<Instant>,
     /// Announcements in a row that no node took.
     failures: u32,
+    /// Whether what is told of it changed while it was being announced.
+    changed: bool,
 }
 
 impl Schedule {
@@ -48,6 +50,15 @@ impl Schedule {
         }
     }
 
+    /// There is something new to tell of a file that is held: it is due at once, or as soon as it was announced.
+    pub fn handle_changed(&mut self, hash: ContentHash, now: Instant) {
+        match self.files.get_mut(&hash) {
+            Some(file) if file.due.is_none() => file.changed = true,
+            Some(_) => self.set(hash, now, 0),
+            None => {}
+        }
+    }
+
     /// A file is held no more, or may not be told of.
     pub fn handle_gone(&mut self, hash: ContentHash) {
         if let Some(File { due: Some(due), .. }) = self.files.remove(&hash) {
@@ -58,6 +69,9 @@ impl Schedule {
     /// An announcement ended; so many nodes keep it.
     pub fn handle_announced(&mut self, hash: ContentHash, stored: usize, now: Instant) {
         let Some(file) = self.files.get(&hash).copied() else { return };
+        if file.changed {
+            return self.set(hash, now, 0);
+        }
         let failures = if stored == 0 { file.failures + 1 } else { 0 };
         let interval = match failures {
             0 => PERIOD,
@@ -82,7 +96,7 @@ impl Schedule {
     }
 
     fn set(&mut self, hash: ContentHash, due: Instant, failures: u32) {
-        let before = self.files.insert(hash, File { due: Some(due), failures });
+        let before = self.files.insert(hash, File { due: Some(due), failures, changed: false });
         if let Some(File { due: Some(before), .. }) = before {
             self.due.remove(&(before, hash));
         }
@@ -141,6 +155,23 @@ mod tests {
         schedule.handle_announced(first, 8, now);
         schedule.handle_gone(other);
         assert_eq!((schedule.poll(now + 2 * PERIOD), schedule.next_wake()), (None, None));
+    }
+
+    #[test]
+    fn what_changes_is_due_at_once_and_when_it_was_being_announced_right_after() {
+        let (mut schedule, now) = (Schedule::new(5), start());
+        schedule.handle_changed(file("a"), now);
+        assert_eq!(schedule.next_wake(), None, "not held");
+        schedule.handle_held(file("a"), now);
+        assert_eq!(schedule.poll(now), Some(file("a")));
+        schedule.handle_changed(file("a"), now);
+        assert_eq!(schedule.poll(now), None, "being announced");
+        schedule.handle_announced(file("a"), 8, now);
+        assert_eq!(schedule.poll(now), Some(file("a")));
+        schedule.handle_announced(file("a"), 8, now);
+        assert_eq!(schedule.poll(now), None);
+        schedule.handle_changed(file("a"), now);
+        assert_eq!((schedule.poll(now), schedule.poll(now)), (Some(file("a")), None));
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub fn split(message: &[u8]) -> Result<ClearSigned, &'static str> {
         match line {
             END => break,
             line if line.starts_with(b"-") => return Err("a line with a dash inside the signature"),
+            line if !is_plain(line) => return Err("a carriage return or NUL inside a line of the signature"),
             _ if signatures.len() > MAX_BLOCK => return Err("a signature of more than 64 KiB"),
             _ => {}
         }
@@ -143,12 +144,30 @@ mod tests {
             framed("", "A: 1\rB: 2", ""),
             framed("", "A: 1\r\r\nB: 2", ""),
             framed("", "A: 1\0", ""),
+            good.replace("wsBz", "ws\0Bz"),
+            good.replace("wsBz", "ws\rBz"),
             "-----BEGIN PGP SIGNED MESSAGE-----".to_owned(),
             "-----BEGIN PGP SIGNED MESSAGE-----\n\nA: 1\n".to_owned(),
             String::new(),
             "Origin: Debian\n".to_owned(),
         ] {
             assert!(split(bad.as_bytes()).is_err(), "{bad:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_framed_is_taken_apart_again(
+            lines in proptest::collection::vec("(- |-|-----(BEGIN|END) PGP SIGNATURE-----)?[ -~\u{e4}\t]{0,12}", 1..8),
+            blanks in proptest::collection::vec("[ \t]{0,3}", 8),
+            crlf: bool,
+        ) {
+            let lines: Vec<_> = lines.iter().map(|line| line.trim_end_matches([' ', '\t'])).collect();
+            let escape = |line: &&str| if line.starts_with('-') { format!("- {line}") } else { (*line).to_owned() };
+            let escaped: Vec<_> = lines.iter().map(escape).zip(&blanks).map(|(line, blank)| line + blank).collect();
+            let message = framed("Hash: SHA512\n", &escaped.join("\n"), "");
+            let message = if crlf { message.replace('\n', "\r\n") } else { message };
+            proptest::prop_assert_eq!(text(&message), Ok(lines.join("\n")));
         }
     }
 

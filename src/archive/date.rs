@@ -70,6 +70,14 @@ mod tests {
         assert_eq!(seconds("Sun, 01 Mar 2400 00:00:00 UTC"), Some(13_574_649_600));
     }
 
+    proptest::proptest! {
+        #[test]
+        fn every_second_up_to_the_year_9999_is_read_back(seconds in 0..253_402_300_800_u64) {
+            let date = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+            proptest::prop_assert_eq!(parse(&crate::archive::testing::date_text(date)), Some(date));
+        }
+    }
+
     #[test]
     fn what_is_no_date_is_refused() {
         for text in [

@@ -1,16 +1,26 @@
 //! Entry points for fuzzing: each takes any bytes and breaks off when a reader breaks what it promises.
 
-use std::{io::Read, sync::Arc, time::SystemTime};
+use std::{
+    io::Read,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use crate::hash::{ContentHash, Expected};
 
 use super::{
-    Compression, Fingerprint, IndexKind, Place, Repository, Signer, Sources, Vouched,
+    Compression, Fingerprint, IndexKind, Place, Proxies, Repository, Signer, Sources, Surroundings, Validity, Vouched,
     clearsign::{self, is_plain},
     deb822::{BadText, Comments, Paragraphs},
-    decompress, entries, path, release,
+    decompress, entries, mirror_lists, path,
+    pins::{MAX_PICKS, Pins},
+    release,
     signature::MAX_BLOCK,
 };
+
+/// The last second of the year 9999, behind which no Release can be dated.
+const LATEST: Duration = Duration::from_secs(253_402_300_799);
 
 /// Paragraphs of fields.
 pub fn deb822(bytes: &[u8]) {
@@ -55,13 +65,18 @@ pub fn release(bytes: &[u8]) {
     let place = Place {
         repository: Repository::restore("m.example.org"),
         suite_dir: "dists/sid".to_owned(),
+        is_named: false,
         shareable: true,
-        check_valid_until: true,
+        validity: Validity::default(),
     };
     let signer = Signer { fingerprint: fingerprint.clone(), key: fingerprint, origin: Arc::from("") };
     let Ok(release) = release::read::read(bytes, place, signer) else { return };
     assert!(release.date() >= SystemTime::UNIX_EPOCH);
     assert!(release.aliases().count() <= 2 * release.members().len());
+    let mut pins = Pins::default();
+    pins.set(release.pin());
+    let picks = pins.picks(release.repository(), release.suite_dir(), SystemTime::UNIX_EPOCH);
+    assert!(picks.len() <= MAX_PICKS && (picks.is_empty() || release.valid_until().is_some()));
     for file in release.members().chain(release.aliases()).take(100) {
         assert!(is_inside(&file));
         assert_eq!(release.vouch(file.path()).as_ref().map(Vouched::expected), Some(file.expected()));
@@ -87,10 +102,25 @@ pub fn patches(bytes: &[u8]) {
 /// A file of apt's sources, in both styles.
 pub fn sources(bytes: &[u8]) {
     let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let listen = vec![(Ipv4Addr::LOCALHOST, 9977).into()];
+    let proxies = Proxies { listen, ..Proxies::default() };
+    let lists = mirror_lists(text).into_iter().map(|path| (path, text.to_owned())).take(2).collect();
+    let around = Surroundings { proxies, lists, ..Surroundings::default() };
     for name in ["a.list", "a.sources"] {
-        let (sources, bad) = Sources::parse([(name, text)], &["127.0.0.1:9977".to_owned()]);
-        assert!(sources.iter().count() + bad.len() <= text.len());
+        let (sources, bad) = Sources::parse([(name, text)], &around);
+        assert!(bad.len() <= text.len());
         assert!(bad.iter().all(|bad| bad.line > 0 && bad.line <= text.len() as u64));
+        for source in sources.iter().take(20) {
+            let Ok(release) = source.base.sibling("InRelease") else { continue };
+            assert!(sources.names(&release));
+            if let Some((repository, _)) = sources.place(&release) {
+                assert!(repository.path_of(&release).is_some());
+            }
+            sources.signing(&release);
+            let latest = SystemTime::UNIX_EPOCH + LATEST;
+            assert!(sources.validity(&release).end(latest, None).is_none_or(|end| end > latest));
+            assert!(!source.validity.is_ahead(latest, latest));
+        }
     }
 }
 
@@ -132,7 +162,7 @@ mod tests {
     /// A reader, and text that it likes.
     type Target = (fn(&[u8]), &'static [u8]);
 
-    const TARGETS: [Target; 9] = [
+    const TARGETS: [Target; 11] = [
         (deb822, include_bytes!("../../tests/fuzz/seeds/deb822/folded")),
         (clear_signed, include_bytes!("../../tests/fuzz/seeds/clear_signed/short")),
         (release, include_bytes!("../../tests/fuzz/seeds/release/short")),
@@ -141,6 +171,8 @@ mod tests {
         (patches, include_bytes!("../../tests/fuzz/seeds/patches/two")),
         (sources, include_bytes!("../../tests/fuzz/seeds/sources/one-line")),
         (sources, include_bytes!("../../tests/fuzz/seeds/sources/stanza")),
+        (release, include_bytes!("../../tests/fuzz/seeds/release/pinned")),
+        (sources, include_bytes!("../../tests/fuzz/seeds/sources/options")),
         (packed, include_bytes!("../../tests/fuzz/seeds/packed/lz4")),
     ];
 

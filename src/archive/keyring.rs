@@ -139,6 +139,15 @@ pub struct Pick {
     pub exact: bool,
 }
 
+impl FromStr for Pick {
+    type Err = BadFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, BadFingerprint> {
+        let (digits, exact) = text.strip_suffix('!').map_or((text, false), |digits| (digits, true));
+        Ok(Self { fingerprint: digits.parse()?, exact })
+    }
+}
+
 /// The keys that may sign for one source.
 #[derive(Debug, Clone, Default)]
 pub struct Signers {
@@ -146,6 +155,8 @@ pub struct Signers {
     pub keyring: Keyring,
     /// When not empty, only these keys of it.
     pub picks: Vec<Pick>,
+    /// Whether they were named for this source: by `Signed-By` in its entry, or by its last Release.
+    pub are_named: bool,
 }
 
 impl Signers {
@@ -158,6 +169,6 @@ impl Signers {
 
 impl From<Keyring> for Signers {
     fn from(keyring: Keyring) -> Self {
-        Self { keyring, picks: Vec::new() }
+        Self { keyring, picks: Vec::new(), are_named: false }
     }
 }

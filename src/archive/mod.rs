@@ -19,6 +19,7 @@ mod index;
 mod keyring;
 mod location;
 pub mod path;
+mod pins;
 mod release;
 mod repository;
 mod scope;
@@ -27,6 +28,7 @@ mod sources;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trust;
+mod validity;
 mod vouched;
 
 pub use by_hash::{Digest, Hex, by_hash};
@@ -34,12 +36,16 @@ pub use compression::{Compression, decompress};
 pub use index::{Entries, Entry, IndexKind, MAX_UNPACKED, Package, entries, index_kind};
 pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, MAX_KEYRING, Pick, Signers};
 pub use location::{BadLocation, Location};
+pub use pins::Pin;
 pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
 pub use repository::{Repository, is_release};
 pub use scope::{Scope, is_global};
 pub use signature::Signer;
-pub use sources::{BadSource, SignedBy, Signing, Source, SourceType, Sources};
+pub use sources::{
+    BadSource, Bases, Proxies, SignedBy, Signing, Source, SourceType, Sources, Surroundings, mirror_lists,
+};
 pub use trust::Trust;
+pub use validity::Validity;
 pub use vouched::{Privacy, Shareable, Vouched};
 
 #[cfg(test)]

@@ -15,18 +15,16 @@
 //! found under, and that is neither expired nor from the future. Only the `SHA256` section promises; `MD5Sum` and `SHA512`
 //! give further names to what it lists, and a Release without it is not learned from.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use crate::hash::Expected;
 
 use super::{
-    Compression, Digest, Hex, Repository, Vouched, by_hash,
+    Compression, Digest, Hex, Repository, Validity, Vouched, by_hash,
     clearsign::{self, ClearSigned},
-    keyring::Signers,
+    keyring::{Pick, Signers},
     path,
+    pins::Pin,
     signature::{self, NotSigned, Signer},
 };
 
@@ -38,9 +36,6 @@ pub const MAX_RELEASE: usize = 8 * 1024 * 1024;
 /// Most files of one Release. The most known are some 1,000.
 pub const MAX_MEMBERS: usize = 100_000;
 
-/// How far ahead of this machine's clock an archive's may be.
-const MAX_AHEAD: Duration = Duration::from_secs(30 * 60);
-
 /// Where a Release was found, and what apt's sources say of that place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
@@ -48,10 +43,12 @@ pub struct Place {
     pub repository: Repository,
     /// The suite's folder below the repository's base, `dists/<suite>` or, in a flat repository, any or none.
     pub suite_dir: String,
+    /// Whether an entry of apt's sources names this very place.
+    pub is_named: bool,
     /// Whether the repository may be named to strangers.
     pub shareable: bool,
-    /// Whether an expired Release is refused; `check-valid-until=no` says it is not.
-    pub check_valid_until: bool,
+    /// From when and until when Releases found there may be believed.
+    pub validity: Validity,
 }
 
 /// A Release whose signature was checked.
@@ -62,9 +59,11 @@ pub struct Release {
     origin: Option<String>,
     suite: Option<String>,
     codename: Option<String>,
+    components: Vec<String>,
     date: SystemTime,
     valid_until: Option<SystemTime>,
     has_by_hash: bool,
+    next_signers: Vec<Pick>,
     members: BTreeMap<String, Member>,
 }
 
@@ -85,7 +84,7 @@ pub enum Verdict {
     Unverifiable(NoKey),
     /// It was rightly signed and is too old to be believed.
     Stale {
-        /// Its `Valid-Until`.
+        /// Until when it was to be believed, by its `Valid-Until` and by apt's sources.
         valid_until: SystemTime,
     },
     /// A key for its source is known and did not sign this, or signed something that cannot be used.
@@ -98,12 +97,15 @@ pub enum NoKey {
     /// No key at all is known for the source.
     #[error("no key is known for this source")]
     NoKeyring,
-    /// Keys are known, and it is signed with others.
-    #[error("signed with keys that may not sign for this source: {}", .0.join(", "))]
+    /// Keys are known that may sign for whatever names no other, and it is signed with others.
+    #[error("signed with keys that are not known here: {}", .0.join(", "))]
     Strangers(Vec<String>),
     /// apt's sources contradict each other about who may sign.
     #[error("apt's sources name different Signed-By for this source")]
     Conflict,
+    /// Nobody may sign there, whatever keys are known.
+    #[error("{0}")]
+    Nobody(&'static str),
 }
 
 /// Why a Release is refused.
@@ -115,6 +117,9 @@ pub enum BadRelease {
     /// It is not one clear-signed message.
     #[error("{0}")]
     Framing(&'static str),
+    /// The keys that must sign there are named, and it is signed with others.
+    #[error("signed with keys that may not sign for this source: {}", .0.join(", "))]
+    Strangers(Vec<String>),
     /// The signature is wrong, or the key no longer or not yet good.
     #[error("bad signature: {0}")]
     Signature(String),
@@ -168,6 +173,7 @@ pub fn verify_detached(text: &[u8], block: &[u8], place: Place, signers: &Signer
     }
     let signer = match signature::check(block, text, signers, now) {
         Ok(signer) => signer,
+        Err(NotSigned::Strangers(keys)) if signers.are_named => return Verdict::Bad(BadRelease::Strangers(keys)),
         Err(NotSigned::Strangers(keys)) => return Verdict::Unverifiable(NoKey::Strangers(keys)),
         Err(NotSigned::Bad(reason)) => return Verdict::Bad(BadRelease::Signature(reason)),
     };
@@ -180,10 +186,11 @@ pub fn verify_detached(text: &[u8], block: &[u8], place: Place, signers: &Signer
 impl Release {
     /// The last questions, which need the clock and the place.
     fn judged(self, now: SystemTime) -> Verdict {
-        if let Some(valid_until) = self.valid_until.filter(|&until| self.place.check_valid_until && until < now) {
+        let validity = &self.place.validity;
+        if let Some(valid_until) = validity.end(self.date, self.valid_until).filter(|&end| end < now) {
             return Verdict::Stale { valid_until };
         }
-        if self.date > now + MAX_AHEAD {
+        if validity.is_ahead(self.date, now) {
             return Verdict::Bad(BadRelease::Content("its Date is in the future".to_owned()));
         }
         match self.place.suite_dir.strip_prefix("dists/") {
@@ -191,23 +198,56 @@ impl Release {
                 let claims: Vec<_> = self.suite.iter().chain(&self.codename).map(String::as_str).collect();
                 Verdict::Bad(BadRelease::WrongSuite { wanted: suite.to_owned(), found: claims.join(" or ") })
             }
+            None if !self.place.is_named && self.is_of_suite() => Verdict::Bad(BadRelease::Content(
+                "the Release of a suite, found as that of a flat repository".to_owned(),
+            )),
             _ => Verdict::Verified(Box::new(self)),
         }
     }
 
-    /// Whether it may stand under this name: that of its suite or its codename (`stable` and `bookworm` are one), also
-    /// with a part behind it as in `buster/updates`. One that claims neither stands anywhere, as apt has it: many
-    /// vendors' do not. Other aliases, like Ubuntu's `devel`, are not known here, and nothing is learned under them.
+    /// Whether it may stand under this name: that of its suite or its codename (`stable` and `bookworm` are one). One
+    /// that claims neither stands anywhere, as apt has it: many vendors' do not. Other aliases, like Ubuntu's `devel`, are
+    /// not known here, and nothing is learned under them. Three families of archives bend that:
+    ///
+    /// ```text
+    ///  found under           Suite             Codename             Components
+    ///  noble-updates         noble-updates     noble                main universe    Ubuntu: a codename alone is the
+    ///                                                                                release's, not that of its updates
+    ///  buster/updates        oldstable         buster               updates/main     Debian security, up to Debian 10
+    ///  bookworm/mongo/7.0    bookworm          bookworm/mongo       main             apt leaves the last part out
+    /// ```
+    ///
+    /// The last one holds only where apt's sources name the place.
     fn speaks_for(&self, suite: &str) -> bool {
-        let names = |claim: &Option<String>| {
-            claim.as_ref().is_some_and(|name| {
-                let part = |longer: &str, name: &str| {
-                    longer.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                };
-                !name.is_empty() && part(suite, name)
-            })
+        if self.suite.is_none() && self.codename.is_none() {
+            return true;
+        }
+        let claims = |place: &str| !place.is_empty() && self.claims().any(|claim| claim == place);
+        let is_part = !self.components.is_empty() && self.components.iter().all(|name| name.starts_with("updates/"));
+        match suite.rsplit_once('/') {
+            Some((release, "updates")) if is_part => claims(release),
+            Some((longer, _)) if self.place.is_named && !is_part && claims(longer) => true,
+            _ => claims(suite) && (!is_part || suite.ends_with("-security")),
+        }
+    }
+
+    /// The names of its suite.
+    fn claims(&self) -> impl Iterator<Item = &str> {
+        let is_base = |codename: &&str| {
+            let longer = self.suite.as_ref().and_then(|suite| suite.strip_prefix(codename));
+            !longer.is_some_and(|rest| rest.starts_with('-'))
         };
-        (self.suite.is_none() && self.codename.is_none()) || names(&self.suite) || names(&self.codename)
+        self.suite.as_deref().into_iter().chain(self.codename.as_deref().filter(is_base))
+    }
+
+    /// Whether it is laid out like the Release of a suite. Flat repositories name a suite or a codename too (those of the
+    /// Open Build Service), but have no components, and no indexes in folders of them.
+    fn is_of_suite(&self) -> bool {
+        let is_index = |path: &str| {
+            let (component, folder) = path::split(path::split(path).0);
+            !component.is_empty() && (folder.starts_with("binary-") || matches!(folder, "source" | "i18n" | "dep11"))
+        };
+        !self.components.is_empty() || self.members.keys().any(|path| is_index(path))
     }
 
     /// The repository that it speaks for.
@@ -253,6 +293,16 @@ impl Release {
     /// Until when it may be believed.
     pub fn valid_until(&self) -> Option<SystemTime> {
         self.valid_until
+    }
+
+    /// What it says of the keys of the next one.
+    pub fn pin(&self) -> Pin {
+        Pin {
+            repository: self.place.repository.clone(),
+            suite_dir: self.place.suite_dir.clone(),
+            picks: self.next_signers.clone(),
+            until: self.valid_until,
+        }
     }
 
     /// Whether the archive offers its indexes under their digests too.

@@ -48,6 +48,13 @@ impl Repository {
         (base.is_empty() || base.starts_with('/')).then(|| below.to_owned()).filter(|below| !below.is_empty())
     }
 
+    /// Whether one of two different repositories lies inside of the other, so that a path can be in both.
+    pub fn is_nested_with(&self, other: &Self) -> bool {
+        let holds =
+            |outer: &Self, inner: &Self| inner.0.strip_prefix(&*outer.0).is_some_and(|below| below.starts_with('/'));
+        holds(self, other) || holds(other, self)
+    }
+
     /// The base address as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -105,6 +112,22 @@ mod tests {
         }
         assert_eq!(of("http://m.example.org/debian/dists/sid/main/binary-amd64/Packages"), None);
         assert_eq!(of("http://m.example.org/debian/dists/sid/InRelease?x"), None);
+    }
+
+    #[test]
+    fn repositories_are_nested_by_whole_folders_of_one_host() {
+        let nested = |one: &str, other: &str| {
+            let (one, other) = (Repository::restore(one), Repository::restore(other));
+            assert_eq!(one.is_nested_with(&other), other.is_nested_with(&one));
+            one.is_nested_with(&other)
+        };
+        assert!(nested("m.example.org", "m.example.org/debian"));
+        assert!(nested("m.example.org/debian", "m.example.org/debian/pool/main"));
+        for other in
+            ["m.example.org/debian", "m.example.org/debian-security", "m.example.org:81/debian/pool", "m.example"]
+        {
+            assert!(!nested("m.example.org/debian", other), "{other}");
+        }
     }
 
     #[test]

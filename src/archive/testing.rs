@@ -19,7 +19,7 @@ use sequoia_openpgp::{
     types::{HashAlgorithm, ReasonForRevocation, SignatureType},
 };
 
-use super::{Compression, Keyring, Place, Repository};
+use super::{Compression, Keyring, Place, Repository, Validity};
 
 pub const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -60,6 +60,20 @@ impl Key {
             .build(&mut primary, &self.0, None)
             .unwrap();
         Self(self.0.clone().insert_packets(revocation).unwrap().0)
+    }
+
+    /// The same certificate with its signing subkey revoked.
+    pub fn with_revoked_subkey(&self) -> Self {
+        let mut primary = self.0.primary_key().key().clone().parts_into_secret().unwrap().into_keypair().unwrap();
+        let subkey = self.0.keys().subkeys().next().unwrap().key().clone();
+        let revocation = sequoia_openpgp::cert::SubkeyRevocationBuilder::new()
+            .set_reason_for_revocation(ReasonForRevocation::KeyRetired, b"replaced")
+            .unwrap()
+            .set_signature_creation_time(now() - DAY / 2)
+            .unwrap()
+            .build(&mut primary, &self.0, &subkey, None)
+            .unwrap();
+        Self(self.0.clone().insert_packets([Packet::from(subkey), revocation.into()]).unwrap().0)
     }
 
     pub fn binary(&self) -> Vec<u8> {
@@ -136,9 +150,28 @@ pub fn place() -> Place {
     Place {
         repository: Repository::restore("m.example.org/debian"),
         suite_dir: "dists/bookworm".to_owned(),
+        is_named: false,
         shareable: true,
-        check_valid_until: true,
+        validity: Validity::default(),
     }
+}
+
+/// A date as Release files write it.
+pub fn date_text(date: SystemTime) -> String {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = date.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let (mut year, mut month, mut day) = (1970, 0, seconds / 86_400);
+    let days = |year: u64, month| match month {
+        1 => 28 + u64::from(year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))),
+        3 | 5 | 8 | 10 => 30,
+        _ => 31,
+    };
+    while day >= days(year, month) {
+        day -= days(year, month);
+        (year, month) = if month == 11 { (year + 1, 0) } else { (year, month + 1) };
+    }
+    let (hours, minutes, seconds) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("Any, {:02} {} {year} {hours:02}:{minutes:02}:{seconds:02} UTC", day + 1, MONTHS[month])
 }
 
 /// Packs bytes.

@@ -83,7 +83,7 @@ fn release_text(files: &[(String, Vec<u8>)]) -> String {
 }
 
 fn verify(source: &str, at: &str, text: &str, key: &Key) -> Verdict {
-    let (sources, bad) = Sources::parse([("a.list", &*format!("deb {source}\n"))], &[]);
+    let (sources, bad) = Sources::parse([("a.list", &*format!("deb {source}\n"))], &Surroundings::default());
     assert_eq!(bad, []);
     let (trust, bad) = Trust::new(sources, key.ring(), []);
     assert_eq!(bad, []);

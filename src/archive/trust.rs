@@ -5,8 +5,9 @@ use std::{collections::HashMap, time::SystemTime};
 use super::{
     Location,
     keyring::{BadKeyring, Keyring, Signers},
+    pins::{Pin, Pins},
     release::{BadRelease, NoKey, Place, Verdict, verify_detached, verify_inrelease},
-    sources::{Signing, Sources},
+    sources::{SignedBy, Signing, Sources},
 };
 
 /// The keys that apt itself would accept, source by source.
@@ -16,6 +17,7 @@ pub struct Trust {
     default: Keyring,
     /// By path, and for embedded ones by their text.
     keyrings: HashMap<String, Keyring>,
+    pins: Pins,
 }
 
 impl Trust {
@@ -38,7 +40,7 @@ impl Trust {
                 Err(error) => bad.push(error),
             }
         }
-        (Self { sources, default, keyrings }, bad)
+        (Self { sources, default, keyrings, pins: Pins::default() }, bad)
     }
 
     /// apt's sources.
@@ -46,9 +48,20 @@ impl Trust {
         &self.sources
     }
 
+    /// The same sources and keys with what the Releases verified by another one said of the next ones.
+    pub fn with_pins_of(self, other: &Self) -> Self {
+        Self { pins: other.pins.clone(), ..self }
+    }
+
+    /// Takes what the latest Release of a suite says of the next one. It must be the latest: whoever could replay an older
+    /// one could bring back a key that was given up.
+    pub fn pin(&mut self, pin: Pin) {
+        self.pins.set(pin);
+    }
+
     /// Checks an `InRelease` found there. `shareable` is whether its repository may be named to strangers.
     pub fn verify_inrelease(&self, at: &Location, message: &[u8], shareable: bool, now: SystemTime) -> Verdict {
-        match self.admit(at, shareable) {
+        match self.admit(at, shareable, now) {
             Ok((place, signers)) => verify_inrelease(message, place, &signers, now),
             Err(verdict) => verdict,
         }
@@ -63,26 +76,32 @@ impl Trust {
         shareable: bool,
         now: SystemTime,
     ) -> Verdict {
-        match self.admit(at, shareable) {
+        match self.admit(at, shareable, now) {
             Ok((place, signers)) => verify_detached(text, signature, place, &signers, now),
             Err(verdict) => verdict,
         }
     }
 
-    fn admit(&self, at: &Location, shareable: bool) -> Result<(Place, Signers), Verdict> {
+    fn admit(&self, at: &Location, shareable: bool, now: SystemTime) -> Result<(Place, Signers), Verdict> {
         let (repository, suite_dir) = self.sources.place(at).ok_or(Verdict::Bad(BadRelease::Place))?;
-        let check_valid_until = self.sources.checks_valid_until(at);
-        let signers = self.signers(at).map_err(Verdict::Unverifiable)?;
-        Ok((Place { repository, suite_dir, shareable, check_valid_until }, signers))
+        let signing = self.sources.signing(at);
+        let mut signers = match signing {
+            Signing::Default => self.default.clone().into(),
+            Signing::By(signed_by) => self.named(signed_by),
+            Signing::Conflict => return Err(Verdict::Unverifiable(NoKey::Conflict)),
+            Signing::Nobody(reason) => return Err(Verdict::Unverifiable(NoKey::Nobody(reason))),
+            Signing::Misplaced => return Err(Verdict::Bad(BadRelease::Place)),
+        };
+        if signing == Signing::Default {
+            signers.picks = self.pins.picks(&repository, &suite_dir, now).to_vec();
+            signers.are_named = !signers.picks.is_empty();
+        }
+        let (is_named, validity) = (self.sources.names_place(at), self.sources.validity(at));
+        Ok((Place { repository, suite_dir, is_named, shareable, validity }, signers))
     }
 
-    /// The keys that may sign a Release found there.
-    pub fn signers(&self, at: &Location) -> Result<Signers, NoKey> {
-        let signed_by = match self.sources.signing(at) {
-            Signing::Default => return Ok(self.default.clone().into()),
-            Signing::Conflict => return Err(NoKey::Conflict),
-            Signing::By(signed_by) => signed_by,
-        };
+    /// The keys that an entry names.
+    fn named(&self, signed_by: &SignedBy) -> Signers {
         let mut named = signed_by.files.iter().chain(&signed_by.embedded).peekable();
         let mut keyring = Keyring::default();
         if named.peek().is_none() {
@@ -93,13 +112,16 @@ impl Trust {
                 keyring.extend(known);
             }
         }
-        Ok(Signers { keyring, picks: signed_by.picks.clone() })
+        Signers { keyring, picks: signed_by.picks.clone(), are_named: true }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::archive::testing::{Key, clear_signed, now};
+    use crate::archive::{
+        Surroundings,
+        testing::{DAY, Key, clear_signed, now},
+    };
 
     use super::*;
 
@@ -126,7 +148,7 @@ mod tests {
             "Types: deb\nURIs: http://i.example.org\nSuites: sid\nComponents: main\nSigned-By:\n {}\n",
             embedded.trim()
         );
-        let (sources, bad) = Sources::parse([("a.list", &*list), ("b.sources", &*stanza)], &[]);
+        let (sources, bad) = Sources::parse([("a.list", &*list), ("b.sources", &*stanza)], &Surroundings::default());
         assert_eq!(bad, []);
         let files = [("/debian.gpg".to_owned(), debian.ring()), ("/vendor.gpg".to_owned(), vendor.ring())];
         let (trust, bad) = Trust::new(sources, default.ring(), files);
@@ -146,6 +168,98 @@ mod tests {
                 assert_eq!(verified(&trust, base, key), allowed, "{base} {}", key.fingerprint());
             }
         }
+    }
+
+    #[test]
+    fn who_answers_for_a_host_gains_nothing_by_places_that_no_entry_names() {
+        let (vendor, debian) = (Key::new(), Key::new());
+        let list = "deb [signed-by=/debian.gpg] http://m.example.org/debian bookworm main\n";
+        let (sources, _) = Sources::parse([("a.list", list)], &Surroundings::default());
+        let (trust, _) = Trust::new(sources, vendor.ring(), [("/debian.gpg".to_owned(), debian.ring())]);
+        let flat = RELEASE.replace("Codename: sid\n", "").replace("main/a", "Packages");
+        let suite = RELEASE.replace("sid", "bookworm").replace("main/a", "main/binary-amd64/Packages");
+        let check = |path: &str, text: &str, key: &Key| {
+            let at = Location::parse(&format!("http://{path}/InRelease")).unwrap();
+            trust.verify_inrelease(&at, clear_signed(text, &[key]).as_bytes(), true, now())
+        };
+        for path in ["m.example.org/debian/pool", "m.example.org", "m.example.org/debian/pool/dists/bookworm"] {
+            for key in [&vendor, &debian] {
+                for text in [&flat, &suite] {
+                    let verdict = check(path, text, key);
+                    assert!(matches!(verdict, Verdict::Unverifiable(NoKey::Nobody(_))), "{path} {verdict:?}");
+                }
+            }
+        }
+        for text in [&flat, &suite] {
+            assert_eq!(check("m.example.org/debian", text, &debian), Verdict::Bad(BadRelease::Place));
+        }
+        let verdict = check("m.example.org/debian/dists/bookworm/anything", &suite, &debian);
+        assert!(matches!(verdict, Verdict::Bad(BadRelease::WrongSuite { .. })), "{verdict:?}");
+        let verdict = check("m.example.org/debian/dists/bookworm", &suite, &vendor);
+        assert_eq!(verdict, Verdict::Bad(BadRelease::Strangers(vec![vendor.subkey_fingerprint()])));
+        assert!(check("m.example.org/debian/dists/bookworm", &suite, &debian).verified().is_some());
+        // Of no source: the clients of this host may know it.
+        assert!(check("v.example.org", &flat, &vendor).verified().is_some());
+        assert!(check("v.example.org", &suite, &vendor).verified().is_none());
+        assert!(check("v.example.org/dists/bookworm", &suite, &vendor).verified().is_some());
+    }
+
+    #[test]
+    fn a_release_may_name_the_keys_of_the_next_one() {
+        let (old, new) = (Key::new(), Key::new());
+        let list = format!(
+            "deb http://m.example.org sid main\ndeb [signed-by={},{}] http://n.example.org sid main\n",
+            old.fingerprint(),
+            new.fingerprint()
+        );
+        let (sources, _) = Sources::parse([("a.list", &*list)], &Surroundings::default());
+        let mut both = old.ring();
+        both.extend(&new.ring());
+        let (mut trust, _) = Trust::new(sources, both, []);
+        let check = |trust: &Trust, host: &str, key: &Key, fields: &str, now| {
+            let at = Location::parse(&format!("https://{host}.example.org/dists/sid/InRelease")).unwrap();
+            let text = format!("{fields}{RELEASE}");
+            trust.verify_inrelease(&at, clear_signed(&text, &[key]).as_bytes(), true, now).verified()
+        };
+        let end = "Valid-Until: Mon, 13 Jul 2026 09:12:31 UTC\n";
+        let names = |key: &str| format!("{end}Signed-By: {}, {key}\n", "00".repeat(20));
+        let says = |trust: &mut Trust, host, fields: &str| {
+            trust.pin(check(trust, host, &new, fields, now()).unwrap().pin());
+        };
+        let takes = |trust: &Trust, host, now| [&old, &new].map(|key| check(trust, host, key, "", now).is_some());
+
+        for (fields, old_is_good) in [
+            (names(&new.fingerprint().to_lowercase()), false),
+            (String::new(), true),
+            (names(&format!("{}!", new.subkey_fingerprint())), false),
+            // What is no list of fingerprints says nothing, and neither does one without an end.
+            (names("/new.gpg"), true),
+            (names(&new.fingerprint()).replace(end, ""), true),
+        ] {
+            says(&mut trust, "m", &fields);
+            assert_eq!(takes(&trust, "m", now()), [old_is_good, true], "{fields}");
+            assert_eq!(takes(&Trust::default().with_pins_of(&trust), "m", now()), [false, false]);
+        }
+        says(&mut trust, "m", &names(&new.fingerprint()));
+        let again = Trust::new(trust.sources.clone(), trust.default.clone(), []).0;
+        assert_eq!(takes(&again, "m", now()), [true, true]);
+        let again = again.with_pins_of(&trust);
+        assert_eq!(takes(&again, "m", now()), [false, true], "a pin outlives a look at the sources");
+        assert_eq!(takes(&again, "m", now() + 3 * DAY), [true, true], "it ends");
+        says(&mut trust, "n", &names(&new.fingerprint()));
+        assert_eq!(takes(&trust, "n", now()), [true, true], "the sources have the first word");
+        assert_eq!(takes(&trust, "o", now()), [true, true], "it is for one suite of one repository");
+    }
+
+    #[test]
+    fn a_release_that_names_a_thousand_keys_is_refused() {
+        let key = Key::new();
+        let (trust, _) = Trust::new(Sources::default(), key.ring(), []);
+        let at = Location::parse("http://m.example.org/dists/sid/InRelease").unwrap();
+        let text = format!("Signed-By: {}\n{RELEASE}", vec![key.fingerprint(); 1000].join(","));
+        let verdict = trust.verify_inrelease(&at, clear_signed(&text, &[&key]).as_bytes(), true, now());
+        let reason = "line 1: field Signed-By: more than 64 keys".to_owned();
+        assert_eq!(verdict, Verdict::Bad(BadRelease::Content(reason)));
     }
 
     #[test]

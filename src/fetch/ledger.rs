@@ -11,30 +11,53 @@
 //! - Pieces before `front` joined the initial value one after another; their bytes are as good as their source.
 //! - From boundary `anchor` to the end every state is proven: bytes were hashed from it to the signed digest.
 //! - Between the two, a held piece led its state in a claimed chain to the next one: it is consistent, not yet proven.
+//! - Where nobody claims a chain, a piece can be *raw*: on disk and not judged. It is hashed when the front reaches it, or
+//!   when a chain turns up.
 //! - When the front reaches a held piece whose state agrees, they join; joined to the end, the file is [`Verified`].
 //!
+//! **Forks.** Chains that differ are compared before data is asked for under them. Behind their last difference they
+//! agree, so the piece that leads from it, the fork, decides: from two states no one piece leads to the same third. The
+//! claim that it does not fit is set aside, and convicts who served it once the true state there is proven ([`forks`]).
+//!
 //! **Blame.** A piece that fits no claim is thrown away. It convicts its source when both its states are known without a
-//! claim, or when the source itself served the states that its piece contradicts. Otherwise it is a dispute, and the next copy that is proven shows who was wrong. A source that served a state which differs from a proven one is convicted by that alone:
-//! honest peers serve only states that they have proven.
+//! claim, or when the source itself served the states that its piece contradicts. Otherwise it is a dispute, and the next
+//! copy that is proven shows who was wrong. A source that served a state which differs from a proven one, or two chains
+//! for one file, is convicted by that alone: honest peers serve only states that they have proven. Who passes on a
+//! mirror's bytes as unproven ([`Grade::Raw`]) answers for nothing and is never convicted for them.
+
+mod blame;
+mod forks;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::hash::{Expected, PieceChain, State, Step, Verified};
+use crate::hash::{Expected, State, Step, Verified};
 
-/// Distinct chains kept at a time; a true one costs its first supplier nothing to repeat.
-const MAX_CLAIMS: usize = 8;
-/// Failed copies remembered for one piece.
-const MAX_UNFIT: usize = 16;
+use blame::Dispute;
+use forks::Claim;
 
-/// A source of bytes within one download; what it means is the caller's.
+/// A source of bytes within one download.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceId(pub u32);
+
+/// The mirror, as a source; peers are counted from 1.
+pub const MIRROR: SourceId = SourceId(0);
+
+/// What a source says of the piece that it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grade {
+    /// It has proven it, and answers for it.
+    Proven,
+    /// It has it from a mirror and cannot prove it yet.
+    Raw,
+}
 
 /// What became of a piece that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ruling {
     /// It fits and is to be written.
     Kept,
+    /// It cannot be judged yet, and is to be written all the same.
+    Raw,
     /// It is held already.
     Surplus,
     /// It fits nothing that is claimed: throw it away and ask another source.
@@ -64,10 +87,12 @@ pub enum Finding {
     Discarded {
         /// Who had sent it.
         source: SourceId,
+        /// What it had said of it.
+        grade: Grade,
         /// The piece.
         piece: usize,
     },
-    /// This piece is on disk but was judged under a claim that turned out false: read it and judge it again.
+    /// This piece is on disk and not judged, or judged under a claim that turned out false: read it and judge it.
     Reread {
         /// The piece.
         piece: usize,
@@ -77,28 +102,28 @@ pub enum Finding {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Slot {
     Missing,
+    /// On disk, not judged: nothing to judge it by was known.
+    Raw(SourceId),
     Held {
         step: Step,
         source: SourceId,
+        grade: Grade,
     },
     /// On disk, to be judged again.
     Doubted {
         source: SourceId,
+        grade: Grade,
     },
 }
 
-#[derive(Debug)]
-struct Claim {
-    chain: PieceChain,
-    /// Sources that served it themselves; what others say of them is hearsay and not kept.
-    suppliers: Vec<SourceId>,
-}
-
-/// Copies of one piece that differ, by fingerprints of their bytes.
-#[derive(Debug, Default)]
-struct Dispute {
-    unfit: Vec<(SourceId, State)>,
-    fit: Option<State>,
+impl Slot {
+    fn sender(&self) -> Option<(SourceId, Grade)> {
+        match *self {
+            Self::Missing => None,
+            Self::Raw(source) => Some((source, Grade::Raw)),
+            Self::Held { source, grade, .. } | Self::Doubted { source, grade } => Some((source, grade)),
+        }
+    }
 }
 
 /// The ledger of one download.
@@ -106,7 +131,12 @@ struct Dispute {
 pub struct Ledger {
     expected: Expected,
     slots: Vec<Slot>,
+    missing: usize,
+    /// Pieces of peers that are held and not proven.
+    unproven: usize,
     claims: Vec<Claim>,
+    /// Claims that nobody is to be believed by any more, kept for the day of proof.
+    set_aside: Vec<Claim>,
     front: usize,
     front_state: State,
     anchor: usize,
@@ -126,7 +156,10 @@ impl Ledger {
         Self {
             expected,
             slots: vec![Slot::Missing; pieces],
+            missing: pieces,
+            unproven: 0,
             claims: Vec::new(),
+            set_aside: Vec::new(),
             front: 0,
             front_state: State::INITIAL,
             anchor: pieces,
@@ -150,7 +183,22 @@ impl Ledger {
 
     /// Pieces still to be fetched.
     pub fn missing(&self) -> usize {
-        self.slots.iter().filter(|slot| **slot == Slot::Missing).count()
+        self.missing
+    }
+
+    /// Pieces of peers that are held, or lie there raw, and not proven.
+    pub fn unproven(&self) -> usize {
+        self.unproven
+    }
+
+    /// Whether the piece at the front is there and does not join: one of the two is false, and neither is proven.
+    pub fn is_contradicted(&self) -> bool {
+        self.front < self.anchor && matches!(self.slots[self.front], Slot::Held { .. })
+    }
+
+    /// Whether that piece lies on disk without having been judged.
+    pub fn is_raw(&self, piece: usize) -> bool {
+        matches!(self.slots[piece], Slot::Raw(_))
     }
 
     /// How many pieces from the first are joined to the initial value, and the state after them.
@@ -158,30 +206,15 @@ impl Ledger {
         (self.front, self.front_state)
     }
 
+    /// How many of the pieces before the front peers sent.
+    pub fn front_of_peers(&self) -> usize {
+        let of_peer = |slot: &&Slot| slot.sender().is_some_and(|(source, _)| source != MIRROR);
+        self.slots[..self.front.min(self.anchor)].iter().filter(of_peer).count()
+    }
+
     /// The boundary from which on all states are proven.
     pub fn anchor(&self) -> usize {
         self.anchor
-    }
-
-    /// Whether any chain is claimed; without one, only a file of one piece can be judged piece by piece.
-    pub fn has_claim(&self) -> bool {
-        !self.claims.is_empty() || self.expected.pieces() == 1
-    }
-
-    /// Whether a chain of that digest is known here, be it that somebody vouches for it.
-    pub fn vouch(&mut self, digest: crate::hash::ContentHash, source: SourceId) -> bool {
-        let Some(claim) = self.claims.iter_mut().find(|claim| claim.chain.digest() == digest) else { return false };
-        if !claim.suppliers.contains(&source) {
-            claim.suppliers.push(source);
-        }
-        true
-    }
-
-    /// The piece that decides between the first two claims: behind it they agree, before it they differ.
-    pub fn fork(&self) -> Option<usize> {
-        let [first, second, ..] = &self.claims[..] else { return None };
-        let (first, second) = (first.chain.states(), second.chain.states());
-        (0..first.len()).rev().find(|&inner| first[inner] != second[inner]).map(|inner| inner + 1)
     }
 
     /// Findings since the last call, oldest first.
@@ -190,50 +223,36 @@ impl Ledger {
         (!self.findings.is_empty()).then(|| self.findings.remove(0))
     }
 
-    /// Somebody claims a chain: a source that served it itself, or, with `None`, hearsay. Says whether it is a new one:
-    /// what fitted nothing before may fit now.
-    pub fn handle_claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) -> bool {
-        if chain.states().len() + 1 != self.expected.pieces() {
-            return false;
-        }
-        if let Some(piece) = self.contradiction(&chain) {
-            if let Some(source) = supplier {
-                self.convict(source, piece);
-            }
-            return false;
-        }
-        if let Some(claim) = self.claims.iter_mut().find(|claim| claim.chain == chain) {
-            let known = &claim.suppliers;
-            let new = supplier.filter(|source| !known.contains(source));
-            claim.suppliers.extend(new);
-            return false;
-        }
-        let has_room = self.claims.len() < MAX_CLAIMS;
-        if has_room {
-            self.claims.push(Claim { chain, suppliers: supplier.into_iter().collect() });
-        }
-        has_room
-    }
-
     /// A whole piece came. `bytes` must be of the piece's length.
-    pub fn handle_piece(&mut self, piece: usize, source: SourceId, bytes: &[u8]) -> Ruling {
-        if matches!(self.slots[piece], Slot::Held { .. }) {
+    pub fn handle_piece(&mut self, piece: usize, source: SourceId, grade: Grade, bytes: &[u8]) -> Ruling {
+        if !matches!(self.slots[piece], Slot::Missing | Slot::Doubted { .. }) {
             return Ruling::Surplus;
         }
-        let mut judged = false;
-        for from in self.states_before(piece) {
+        let mut fitting = None;
+        let states = self.states_before(piece);
+        for &from in &states {
             let step = Step::take(&self.expected, piece, from, bytes).expect("the caller gives whole pieces");
-            judged = true;
             if self.fits(&step) {
-                self.hold(step, source, Some(bytes));
-                return Ruling::Kept;
+                fitting = Some(step);
+                break;
             }
         }
-        if !judged {
+        if let Some(step) = fitting {
+            self.hold(step, source, grade, Some(bytes));
+            return Ruling::Kept;
+        }
+        if states.is_empty() {
+            if grade == Grade::Raw && self.claims.is_empty() {
+                self.put(piece, Slot::Raw(source));
+                self.read_raw_front();
+                return Ruling::Raw;
+            }
             return Ruling::Unjudged;
         }
-        self.slots[piece] = Slot::Missing;
-        self.blame(piece, source, bytes);
+        self.put(piece, Slot::Missing);
+        if grade == Grade::Proven {
+            self.blame(piece, source, bytes);
+        }
         Ruling::Unfit
     }
 
@@ -241,21 +260,33 @@ impl Ledger {
     /// the two contradict each other and neither is proven.
     pub fn handle_overwrite(&mut self) {
         if self.front < self.anchor {
-            self.slots[self.front] = Slot::Missing;
+            self.put(self.front, Slot::Missing);
         }
     }
 
-    /// A piece was hashed as it streamed in at the front. Its bytes are already written.
-    pub fn handle_front(&mut self, step: Step, source: SourceId) {
+    /// A piece of the mirror's was hashed as it streamed in at the front. Its bytes are already written.
+    pub fn handle_front(&mut self, step: Step) {
         if step.index() == self.front && step.from() == self.front_state && self.front < self.anchor {
-            self.hold(step, source, None);
+            self.hold(step, MIRROR, Grade::Raw, None);
         }
     }
 
-    /// Every source that could give this piece has failed at it: the claims that ask for another are given up.
-    pub fn handle_exhausted(&mut self, piece: usize) {
-        self.disputes.remove(&piece);
-        self.claims.clear();
+    /// Judges a piece from the bytes on disk.
+    pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
+        match self.slots[piece] {
+            Slot::Raw(source) if piece == self.front && self.claims.is_empty() && self.front < self.anchor => {
+                let step = Step::take(&self.expected, piece, self.front_state, bytes).expect("a whole piece is read");
+                self.hold(step, source, Grade::Raw, None);
+            }
+            Slot::Doubted { source, grade } => {
+                match self.handle_piece(piece, source, grade, bytes) {
+                    Ruling::Kept | Ruling::Raw => return,
+                    Ruling::Unjudged | Ruling::Unfit | Ruling::Surplus => self.put(piece, Slot::Missing),
+                }
+                self.findings.push(Finding::Discarded { source, grade, piece });
+            }
+            Slot::Raw(_) | Slot::Held { .. } | Slot::Missing => {}
+        }
     }
 
     /// The proof of the whole file, once every piece joins.
@@ -275,31 +306,54 @@ impl Ledger {
         self.front >= self.anchor && self.front_state != self.proven_state(self.front) && self.claims.is_empty()
     }
 
-    /// Forgets every piece and every claim, to begin again with other bytes; says who had sent what is thrown away.
-    pub fn reset(&mut self) -> HashSet<SourceId> {
-        let sender = |slot: &Slot| match slot {
-            Slot::Held { source, .. } | Slot::Doubted { source } => Some(*source),
-            Slot::Missing => None,
+    /// Nobody can say which piece of the front is false: what peers sent and is not proven is thrown away, what the
+    /// mirror sent is judged again from the first piece on. Says who is left out for it: the mirror, if it was alone.
+    pub fn handle_distrust(&mut self) -> HashSet<SourceId> {
+        let senders = |ledger: &Self| -> HashSet<SourceId> {
+            ledger.slots[..ledger.anchor].iter().filter_map(|slot| slot.sender().map(|(source, _)| source)).collect()
         };
-        let senders = self.slots.iter().filter_map(sender).collect();
-        let (findings, convicted) = (std::mem::take(&mut self.findings), std::mem::take(&mut self.convicted));
-        *self = Self { findings, convicted, ..Self::new(self.expected) };
-        senders
+        let mut distrusted = senders(self);
+        if distrusted.iter().any(|source| *source != MIRROR) {
+            distrusted.remove(&MIRROR);
+        }
+        for piece in 0..self.anchor {
+            match self.slots[piece].sender() {
+                Some((source, grade)) if distrusted.contains(&source) => {
+                    self.put(piece, Slot::Missing);
+                    self.findings.push(Finding::Discarded { source, grade, piece });
+                }
+                Some((source, _)) => self.put(piece, Slot::Raw(source)),
+                None => {}
+            }
+        }
+        (self.front, self.front_state) = (0, State::INITIAL);
+        self.read_raw_front();
+        distrusted
+    }
+
+    /// What the mirror sent is not of the file that it has now: all of it that is not proven is thrown away.
+    pub fn handle_mirror_changed(&mut self) {
+        for piece in 0..self.anchor {
+            match self.slots[piece].sender() {
+                Some((MIRROR, _)) => self.put(piece, Slot::Missing),
+                Some((source, Grade::Raw)) => self.put(piece, Slot::Raw(source)),
+                _ => {}
+            }
+        }
+        (self.front, self.front_state) = (0, State::INITIAL);
+        self.extend_front();
     }
 
     /// The states that the bytes of a piece may be hashed from: known from the front, or claimed.
     fn states_before(&self, piece: usize) -> Vec<State> {
-        let mut states: Vec<State> = self.claims.iter().map(|claim| claim.chain.at(&self.expected, piece)).collect();
-        if self.front == piece && self.anchor == piece + 1 {
-            states.push(self.front_state);
-        }
-        let mut seen = Vec::with_capacity(states.len());
-        states.retain(|state| {
-            !seen.contains(state) && {
-                seen.push(*state);
-                true
+        let mut states: Vec<State> = Vec::new();
+        let closes = self.front == piece && self.anchor == piece + 1;
+        let claimed = self.claims.iter().map(|claim| claim.chain.at(&self.expected, piece));
+        for state in claimed.chain(closes.then_some(self.front_state)) {
+            if !states.contains(&state) {
+                states.push(state);
             }
-        });
+        }
         states
     }
 
@@ -326,22 +380,42 @@ impl Ledger {
         }
     }
 
-    fn hold(&mut self, step: Step, source: SourceId, bytes: Option<&[u8]>) {
+    fn put(&mut self, piece: usize, slot: Slot) {
+        let old = std::mem::replace(&mut self.slots[piece], slot);
+        let weight = |slot: &Slot| {
+            let of_peer = slot.sender().is_some_and(|(source, _)| source != MIRROR);
+            (usize::from(*slot == Slot::Missing), usize::from(of_peer))
+        };
+        self.missing = self.missing + weight(&slot).0 - weight(&old).0;
+        self.unproven = self.unproven + weight(&slot).1 - weight(&old).1;
+    }
+
+    fn hold(&mut self, step: Step, source: SourceId, grade: Grade, bytes: Option<&[u8]>) {
         let piece = step.index();
-        self.slots[piece] = Slot::Held { step, source };
-        if let (Some(dispute), Some(bytes)) = (self.disputes.get_mut(&piece), bytes) {
-            dispute.fit = Some(fingerprint(&self.expected, piece, bytes));
-        }
+        self.put(piece, Slot::Held { step, source, grade });
+        bytes.into_iter().for_each(|bytes| self.handle_copy(piece, bytes));
+        self.weigh_claims(&step);
         self.extend_front();
         self.extend_anchor();
     }
 
     fn extend_front(&mut self) {
+        let before = self.front;
         while let Some(Slot::Held { step, .. }) = self.slots.get(self.front)
             && step.from() == self.front_state
         {
             self.front_state = step.to();
             self.front += 1;
+        }
+        if self.front != before {
+            self.read_raw_front();
+        }
+    }
+
+    /// A raw piece that the front has reached can be hashed.
+    fn read_raw_front(&mut self) {
+        if self.claims.is_empty() && self.slots.get(self.front).is_some_and(|slot| matches!(slot, Slot::Raw(_))) {
+            self.findings.push(Finding::Reread { piece: self.front });
         }
     }
 
@@ -355,11 +429,12 @@ impl Ledger {
 
     fn advance_anchor(&mut self) {
         while let Some(piece) = self.anchor.checked_sub(1)
-            && let Slot::Held { step, source } = self.slots[piece]
+            && let Slot::Held { step, source, grade } = self.slots[piece]
         {
             if step.to() == self.anchor_state {
                 self.anchor = piece;
                 self.anchor_state = step.from();
+                self.unproven -= usize::from(source != MIRROR);
                 self.findings.push(Finding::Proven { source, piece });
                 self.settle_dispute(piece);
                 self.refute_claims();
@@ -367,16 +442,9 @@ impl Ledger {
                 return self.doubt_front();
             } else {
                 // Consistent under a claim that has been refuted since: its bytes may be the right ones all the same.
-                return self.doubt(piece, source);
+                return self.doubt(piece, source, grade);
             }
         }
-    }
-
-    /// A piece is proven of which other copies fitted nothing: who sent other bytes is convicted.
-    fn settle_dispute(&mut self, piece: usize) {
-        let Some(Dispute { unfit, fit: Some(good) }) = self.disputes.remove(&piece) else { return };
-        let liars = unfit.into_iter().filter(|(_, print)| *print != good);
-        self.liars.extend(liars.map(|(source, _)| (source, piece)));
     }
 
     /// The front does not lead to the proven state behind it: at least one of its pieces is false. The claims say which.
@@ -385,89 +453,18 @@ impl Ledger {
             return;
         }
         for piece in 0..self.front {
-            if let Slot::Held { source, .. } = self.slots[piece] {
-                self.doubt(piece, source);
+            if let Slot::Held { source, grade, .. } = self.slots[piece] {
+                self.doubt(piece, source, grade);
             }
         }
         self.front = 0;
         self.front_state = State::INITIAL;
     }
 
-    fn doubt(&mut self, piece: usize, source: SourceId) {
-        self.slots[piece] = Slot::Doubted { source };
+    fn doubt(&mut self, piece: usize, source: SourceId, grade: Grade) {
+        self.put(piece, Slot::Doubted { source, grade });
         self.findings.push(Finding::Reread { piece });
     }
-
-    /// Judges a doubted piece again from the bytes on disk.
-    pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
-        let Slot::Doubted { source } = self.slots[piece] else { return };
-        if self.handle_piece(piece, source, bytes) != Ruling::Kept {
-            self.slots[piece] = Slot::Missing;
-            self.findings.push(Finding::Discarded { source, piece });
-        }
-    }
-
-    /// Drops the claims that differ from the state just proven, and convicts who served them.
-    fn refute_claims(&mut self) {
-        let (expected, boundary, proven) = (self.expected, self.anchor, self.anchor_state);
-        let (standing, refuted) = std::mem::take(&mut self.claims)
-            .into_iter()
-            .partition(|claim| claim.chain.at(&expected, boundary) == proven);
-        self.claims = standing;
-        let liars = refuted.into_iter().flat_map(|claim: Claim| claim.suppliers);
-        self.liars.extend(liars.map(|source| (source, boundary)));
-    }
-
-    /// The boundary's piece at which a chain differs from what is proven.
-    fn contradiction(&self, chain: &PieceChain) -> Option<usize> {
-        let differs = |&boundary: &usize| chain.at(&self.expected, boundary) != self.proven_state(boundary);
-        (self.anchor..self.slots.len()).find(differs)
-    }
-
-    /// A piece fitted nothing. Its source answers for it alone when the states on both sides are known without any claim,
-    /// or when it served one of them itself.
-    fn blame(&mut self, piece: usize, source: SourceId, bytes: &[u8]) {
-        let between_known = piece == 0 && self.anchor == 1;
-        if between_known || self.claims.iter().any(|claim| claim.suppliers.contains(&source)) {
-            self.convict(source, piece);
-            return;
-        }
-        let print = fingerprint(&self.expected, piece, bytes);
-        let dispute = self.disputes.entry(piece).or_default();
-        if dispute.unfit.len() < MAX_UNFIT {
-            dispute.unfit.push((source, print));
-        }
-    }
-
-    /// A convicted source's word counts no more: a claim that was its alone goes, and what it sent and is not proven is
-    /// judged again without it.
-    fn convict(&mut self, source: SourceId, piece: usize) {
-        if !self.convicted.insert(source) {
-            return;
-        }
-        self.findings.push(Finding::Convicted { source, piece });
-        self.claims.retain_mut(|claim| {
-            let alone = claim.suppliers == [source];
-            claim.suppliers.retain(|supplier| *supplier != source);
-            !alone
-        });
-        for piece in (0..self.anchor).rev() {
-            match self.slots[piece] {
-                Slot::Held { step, source: sender } if sender == source => {
-                    if piece < self.front {
-                        (self.front, self.front_state) = (piece, step.from());
-                    }
-                    self.doubt(piece, source);
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-/// Names the bytes of a piece, whatever state leads to it.
-fn fingerprint(expected: &Expected, piece: usize, bytes: &[u8]) -> State {
-    Step::take(expected, piece, State::INITIAL, bytes).expect("the caller gives whole pieces").to()
 }
 
 #[cfg(test)]

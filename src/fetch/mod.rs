@@ -2,17 +2,19 @@
 //!
 //! ```text
 //!   holders (peers, claimed chains) --.                                .--> Growing: readers, as bytes are released
-//!                                      +--> flight: plan + ledger --> partial file
+//!                                      +--> flight: course --> partial file
 //!   origin (the mirror's stream) -----'                                '--> Verified --> the store
 //! ```
 //!
 //! [`Fetcher`] is the handle: one flight a file, however many ask. [`plan`] decides whom to ask for what, [`ledger`] what
-//! the answers prove; both are machines without clock or sockets. `io/` is their driver.
+//! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
+pub mod course;
 mod io;
 pub mod ledger;
 pub mod plan;
+pub mod routes;
 #[cfg(test)]
 mod tests;
 
@@ -33,11 +35,13 @@ use crate::{
     store::Store,
 };
 
+pub use course::SAFETY_CATCH;
 pub use io::{
-    growing::{Cut, Failure, Growing, Progress, SAFETY_CATCH},
+    growing::{Cut, Failure, Growing, Progress},
     tally::{Outcome, Report, Snapshot, Tally},
 };
 pub use plan::MirrorUse;
+use routes::Routes;
 
 /// Downloads at a time; further ones are left to the mirror alone.
 const MAX_FLIGHTS: usize = 512;
@@ -59,14 +63,27 @@ pub enum Holder {
     Peer(SocketAddr),
     /// A piece chain that somebody claims.
     Chain(PieceChain),
+    /// All who can be found now were named; a later search may find more.
+    Searched,
 }
 
 /// Where a file comes from when nobody else has it.
 pub struct Origin {
-    /// Its address.
-    pub location: Location,
-    /// Judges where the address, and every redirect, may lead.
-    pub reach: Arc<dyn Fn(&Location) -> Reach + Send + Sync>,
+    /// Its addresses.
+    routes: Arc<Mutex<Routes>>,
+    /// Judges where the addresses, and every redirect, may lead.
+    reach: Arc<dyn Fn(&Location) -> Reach + Send + Sync>,
+}
+
+impl Origin {
+    /// The address that the client named, others that promise the same hash, and how far they and their redirects may lead.
+    pub fn new(
+        location: Location,
+        others: impl IntoIterator<Item = Location>,
+        reach: impl Fn(&Location) -> Reach + Send + Sync + 'static,
+    ) -> Self {
+        Self { routes: Arc::new(Mutex::new(Routes::new(location, others))), reach: Arc::new(reach) }
+    }
 }
 
 /// Whether a file is already on its way.

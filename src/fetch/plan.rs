@@ -2,28 +2,62 @@
 //!
 //! 1. The mirror streams from the front, at once, unless peers are known to be quick enough ([`MirrorUse`]).
 //! 2. Peers bring the last piece first, because it anchors the chain; then the piece at which claims part; then, when
-//!    no mirror serves the front, a window ahead of apt; then the rest from the tail.
-//! 3. What is late by its source's own measure is asked of a second source, never more than once at a time per source.
+//!    no mirror serves the front, a window ahead of apt; then the rarest of the rest, from the tail on ties. Each piece goes
+//!    to the source that is expected to be done soonest, ties to the one that has given least.
+//! 3. What is late by its source's own measure is asked of a second source: one piece at a time per source, when there is
+//!    nothing new to ask for or everything waits for it, and never more than a few a file ([`choose`]).
 //!
 //! The mirror and the peers meet in the middle. What one source has been asked for is not asked of another before it is
 //! late, so nearly every byte crosses the wire once.
+//!
+//! # What is not proven is kept short
+//!
+//! Under a chain that is false in its middle every piece before the fork is consistent and worthless. So no more than
+//! [`SPECULATION`] pieces of peers may be held unproven or under way, before the first proof no more than
+//! [`FIRST_SPECULATION`]. Only while the piece behind which all else waits is with a peer that is slower than the others,
+//! and not late, they may go on meanwhile.
+//!
+//! # A swarm that has nothing yet
+//!
+//! Clients that start at once beside one slow mirror know of no chain: nobody has the whole file. Peers that have some
+//! pieces from the mirror give these on as raw, and as long as nobody claims a chain, they are taken. The mirror is asked
+//! for single pieces that no known holder has, at random, so that clients differ, and only now and then for the front.
+//! This is done only while the mirror is measured to give less than [`SHARED`], or less than the holders do: a mirror
+//! that is fast alone streams on. A liar costs the raw pieces of peers, once: when the end does not match and nobody claims
+//! a chain, they are thrown away and the mirror alone brings them; who sent them is left out for this file and paused,
+//! never banned, for it may have had them from a false mirror.
+
+mod choose;
+mod mirror;
+mod peer;
 
 use std::time::{Duration, Instant};
 
-use crate::hash::PIECE_SIZE;
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::hash::{ContentHash, Expected, Pieces};
 
 use super::ledger::{Ledger, SourceId};
+
+use mirror::Mirror;
+use peer::{Chain, Have, Peer};
 
 /// Peers used for one file at most.
 pub const MAX_PEERS: usize = 32;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
+/// Pieces of peers that are held unproven or under way, at most: sixteen, and the one that all the others wait for.
+const SPECULATION: usize = 17;
+/// The same before anything is proven.
+const FIRST_SPECULATION: usize = 10;
 /// Peers of unknown rate that are tried at a time.
-const TRIALS: usize = 4;
-/// Pieces ahead of the front that peers serve in order when no mirror does.
-const WINDOW: usize = 8;
-/// Pieces that the mirror is asked for at a time while peers help.
+const TRIALS: usize = 8;
+/// Pieces at the front and ahead of it that peers serve in order when no mirror does.
+const WINDOW: usize = 3;
+/// Pieces that the mirror is asked for at a time while peers help, or as many as it gives in [`STRETCH`].
 const RUN: usize = 8;
+/// The time that one answer of the mirror should last at least, so that the way to it weighs little.
+const STRETCH: Duration = Duration::from_secs(2);
 /// Failures after which a peer is not asked again for this file.
 const STRIKES: u32 = 3;
 /// Failures in a row after which the mirror is given up for this file.
@@ -37,9 +71,21 @@ const UNHURRIED: Duration = Duration::from_millis(150);
 /// Bytes after which a mirror's earlier failures are forgotten.
 const PROGRESS: u64 = 64 * 1024;
 /// Bounds of the time after which a piece of a measured peer is late.
-const LATE: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(8));
+const LATE: (Duration, Duration) = (Duration::from_millis(150), Duration::from_secs(8));
 /// How long peers may bring nothing before a mirror that is to be the last resort is taken for it.
 const LAST_RESORT: Duration = Duration::from_secs(15);
+/// Questions for chains and pieces under way at a time.
+const QUESTIONS: usize = 8;
+/// How long a peer may take for one answer before it is taken for lost.
+const LOST: Duration = Duration::from_secs(60);
+/// How long somebody honest is waited for when the others lied.
+const HOPE: Duration = Duration::from_secs(5);
+/// How often an unfinished holder is asked what it has by now.
+const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// Bytes a second below which a mirror is taken for one that is shared with others like us.
+const SHARED: f64 = 2.0e6;
+/// How long the front may stand still in a swarm before the mirror brings it.
+const FRONT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// How much the mirror does beside peers: `[fetch] mirror`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
@@ -54,6 +100,15 @@ pub enum MirrorUse {
     Last,
 }
 
+/// What is known of a peer before it is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Measure {
+    /// Bytes a second while it was sending.
+    pub rate: Option<f64>,
+    /// Time from an ask to the first byte of its answer.
+    pub round_trip: Option<Duration>,
+}
+
 /// What the driver has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wish {
@@ -64,14 +119,21 @@ pub enum Wish {
         /// Which piece.
         piece: usize,
     },
-    /// Ask a peer for its piece chain.
-    AskChain {
+    /// Ask a peer which pieces it has, and for its piece chain.
+    AskHave {
         /// Which peer.
         source: SourceId,
     },
-    /// Stream these pieces from the mirror.
+    /// Wait no longer for a piece of this peer's: another was quicker.
+    Cancel {
+        /// Which peer.
+        source: SourceId,
+        /// Which piece.
+        piece: usize,
+    },
+    /// Stream these pieces from the mirror: from the front when `from` is where that is, else to be judged one by one.
     Stream {
-        /// The first piece: where the front is.
+        /// The first piece.
         from: usize,
         /// One past the last piece.
         until: usize,
@@ -87,80 +149,12 @@ pub enum Wish {
     GiveUp,
 }
 
-/// Whether a peer was asked for its piece chain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Chain {
-    Unasked,
-    Asked(Instant),
-    Answered,
-}
-
-#[derive(Debug)]
-struct Peer {
-    rate: Option<f64>,
-    asked: Vec<(usize, Instant)>,
-    unfit: Vec<usize>,
-    strikes: u32,
-    gone: bool,
-    busy_until: Option<Instant>,
-    chain: Chain,
-    /// Its pieces fitted no claim once before; the next time it is out.
-    second_chance: bool,
-}
-
-impl Peer {
-    fn is_usable(&self, now: Instant) -> bool {
-        !self.gone && self.busy_until.is_none_or(|until| until <= now)
-    }
-
-    /// When it is expected to have sent a piece that it was asked for.
-    fn expected(&self, piece: usize) -> Option<Instant> {
-        let at = self.asked.iter().position(|(asked, _)| *asked == piece)?;
-        let queued = (at + 1) as f64 * PIECE_SIZE as f64;
-        let needs = self.rate.map_or(UNMEASURED, |rate| Duration::from_secs_f64((queued / rate.max(1.0)).min(60.0)));
-        Some(self.asked[at].1 + needs)
-    }
-
-    /// Time until it would have sent one piece more.
-    fn finish(&self) -> Duration {
-        let queued = (self.asked.len() + 1) as f64 * PIECE_SIZE as f64;
-        self.rate.map_or(UNMEASURED, |rate| Duration::from_secs_f64((queued / rate.max(1.0)).min(60.0)))
-    }
-
-    fn depth(&self) -> usize {
-        self.rate.map_or(1, |rate| (2.0 + rate * 0.2 / PIECE_SIZE as f64) as usize).min(IN_FLIGHT)
-    }
-
-    fn late_after(&self) -> Duration {
-        if self.rate.is_none() { UNMEASURED } else { (3 * self.finish()).clamp(LATE.0, LATE.1) }
-    }
-
-    fn is_late(&self, piece: usize, now: Instant) -> bool {
-        self.asked.iter().any(|(asked, since)| *asked == piece && now >= *since + self.late_after())
-    }
-}
-
-#[derive(Debug)]
-struct Mirror {
-    usable: bool,
-    run: Option<Run>,
-    strikes: u32,
-    retry_at: Option<Instant>,
-    rate: Option<f64>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Run {
-    until: usize,
-    started: Instant,
-    heard: Instant,
-    bytes: u64,
-}
-
 /// The plan of one download.
 #[derive(Debug)]
 pub struct Plan {
     mirror_use: MirrorUse,
+    pieces: usize,
+    rng: StdRng,
     peers: Vec<Peer>,
     mirror: Mirror,
     /// Until when a quick peer may still turn out to be a holder.
@@ -168,12 +162,31 @@ pub struct Plan {
     holders_ended: bool,
     /// When a peer last brought something, or the download began.
     peers_heard: Instant,
+    /// How many unfinished holders have each piece, when there are any.
+    holders_of: Vec<u16>,
+    /// Pieces that came twice because a late one was asked of two.
+    hedged: usize,
+    /// Where the front was, and since when.
+    front_since: (usize, Instant),
+    /// Whether a liar was found: somebody honest may turn up in the next search.
+    lied_to: bool,
+    /// The anchor at which a piece was late before: until it moves, nothing is taken on trust.
+    stuck_at: Option<usize>,
+    /// Chains of which a supporter's piece fitted nothing.
+    discredited: Vec<ContentHash>,
 }
 
 impl Plan {
-    /// A plan with a mirror and no peers yet. `quick_peers`: whether a connected peer of measured rate may turn out to
-    /// be a holder; `mirror`: whether there is one.
-    pub fn new(mirror_use: MirrorUse, mirror: bool, quick_peers: bool, now: Instant) -> Self {
+    /// A plan with no peers yet. `mirror`: whether there is one; `quick_peers`: whether a connected peer of measured rate
+    /// may turn out to be a holder.
+    pub fn new(
+        mirror_use: MirrorUse,
+        expected: &Expected,
+        mirror: bool,
+        quick_peers: bool,
+        seed: u64,
+        now: Instant,
+    ) -> Self {
         let grace = match mirror_use {
             MirrorUse::First => Duration::ZERO,
             MirrorUse::Sparing if quick_peers => GRACE,
@@ -182,32 +195,31 @@ impl Plan {
         };
         Self {
             mirror_use,
+            pieces: expected.pieces(),
+            rng: StdRng::seed_from_u64(seed),
             peers: Vec::new(),
-            mirror: Mirror { usable: mirror, run: None, strikes: 0, retry_at: None, rate: None },
+            mirror: Mirror::new(mirror, now),
             grace_until: now + grace,
             holders_ended: false,
             peers_heard: now,
+            holders_of: Vec::new(),
+            hedged: 0,
+            front_since: (0, now),
+            lied_to: false,
+            stuck_at: None,
+            discredited: Vec::new(),
         }
     }
 
     /// A holder turned up. `None` when there are enough.
-    pub fn handle_holder(&mut self, rate: Option<f64>, now: Instant) -> Option<SourceId> {
+    pub fn handle_holder(&mut self, measure: Measure, now: Instant) -> Option<SourceId> {
         if self.peers.len() >= MAX_PEERS {
             return None;
         }
         if self.peers.is_empty() {
             self.peers_heard = now;
         }
-        self.peers.push(Peer {
-            rate,
-            asked: Vec::new(),
-            unfit: Vec::new(),
-            strikes: 0,
-            gone: false,
-            busy_until: None,
-            chain: Chain::Unasked,
-            second_chance: false,
-        });
+        self.peers.push(Peer::new(measure, now));
         Some(SourceId(self.peers.len() as u32))
     }
 
@@ -216,108 +228,126 @@ impl Plan {
         self.holders_ended = true;
     }
 
-    /// A peer's piece came and fitted.
-    pub fn handle_kept(&mut self, source: SourceId, piece: usize, rate: Option<f64>, now: Instant) {
+    /// A peer's piece came and is kept.
+    pub fn handle_kept(&mut self, source: SourceId, piece: usize, measure: Measure, now: Instant) {
         self.peers_heard = now;
-        let peer = self.peer(source);
-        peer.asked.retain(|(asked, _)| *asked != piece);
-        peer.rate = rate.or(peer.rate);
-        peer.strikes = 0;
+        let of = self.pieces;
+        self.peer(source).handle_served(piece, piece + 1 == of, measure, now);
+    }
+
+    /// A peer's piece came after another's copy of it.
+    pub fn handle_surplus(&mut self, source: SourceId, piece: usize, measure: Measure, now: Instant) {
+        self.hedged += 1;
+        self.handle_kept(source, piece, measure, now);
     }
 
     /// A peer's piece came and fitted nothing.
-    pub fn handle_unfit(&mut self, source: SourceId, piece: usize) {
+    pub fn handle_unfit(&mut self, source: SourceId, piece: usize, now: Instant) {
         let peer = self.peer(source);
-        peer.asked.retain(|(asked, _)| *asked != piece);
+        peer.handle_answered(piece, now);
         peer.unfit.push(piece);
+    }
+
+    /// A peer has only part of the file, and this piece not.
+    pub fn handle_lacking(&mut self, source: SourceId, piece: usize, now: Instant) {
+        let of = self.pieces;
+        let peer = self.peer(source);
+        peer.handle_answered(piece, now);
+        peer.lacks(piece, of);
+        self.count_holders();
     }
 
     /// A peer did not give what it was asked for; `pause` when it said how long to wait.
     pub fn handle_failed(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
         let peer = self.peer(source);
         match piece {
-            Some(piece) => peer.asked.retain(|(asked, _)| *asked != piece),
+            Some(piece) => peer.handle_answered(piece, now),
             None => peer.chain = Chain::Unasked,
         }
-        peer.strikes += 1;
+        // Many asks that break off together are one failure.
+        if peer.is_usable(now) {
+            peer.strikes += u32::from(pause.is_none());
+        }
         if peer.strikes >= STRIKES {
-            peer.gone = true;
-            peer.asked.clear();
+            peer.leave();
         }
         let pause = pause.unwrap_or(Duration::from_millis(50) * 4u32.pow(peer.strikes.min(4)));
         peer.busy_until = Some(now + pause);
     }
 
-    /// A peer's chain came.
-    pub fn handle_chain(&mut self, source: SourceId, now: Instant) {
-        self.peers_heard = now;
-        self.peer(source).chain = Chain::Answered;
+    /// A peer said which pieces it has: `None` when it has them all.
+    pub fn handle_have(&mut self, source: SourceId, have: Option<Pieces>, now: Instant) {
+        let of = self.pieces;
+        let peer = self.peer(source);
+        peer.chain = Chain::Answered(now);
+        peer.strikes = 0;
+        peer.have = match have {
+            Some(have) if have.of() == of && !have.is_full() => Have::Some(have),
+            _ => Have::All,
+        };
+        self.count_holders();
+    }
+
+    /// A peer stands for a chain that is not known here: it is asked for it again.
+    pub fn handle_unknown_chain(&mut self, source: SourceId) {
+        let peer = self.peer(source);
+        if !matches!(peer.chain, Chain::Asked(_)) {
+            peer.chain = Chain::Unasked;
+        }
     }
 
     /// A chain is claimed that nobody claimed before: what fitted nothing may be asked for again.
     pub fn handle_new_claim(&mut self) {
         self.peers.iter_mut().for_each(|peer| peer.unfit.clear());
+        self.mirror.unfit = None;
     }
 
-    /// A peer is asked for its chain although the plan did not wish it.
-    pub fn handle_chain_asked(&mut self, source: SourceId, now: Instant) {
-        self.peer(source).chain = Chain::Asked(now);
+    /// The pieces do not make the file, and no chain says which is false: everybody is asked for one.
+    pub fn handle_doubt(&mut self) {
+        let live = self.peers.iter_mut().filter(|peer| !peer.gone);
+        live.for_each(|peer| peer.chain = Chain::Unasked);
     }
 
-    /// A peer has not the file, or lied: it is of no more use here.
+    /// A peer has not the file, lied, or is not to be believed: it is of no more use here.
     pub fn handle_gone(&mut self, source: SourceId) {
-        let peer = self.peer(source);
-        peer.gone = true;
-        peer.asked.clear();
-    }
-
-    /// Bytes of the mirror's stream came.
-    pub fn handle_mirror_bytes(&mut self, bytes: usize, now: Instant) {
-        let Some(run) = &mut self.mirror.run else { return };
-        run.bytes += bytes as u64;
-        run.heard = now;
-        if run.bytes >= PROGRESS {
-            self.mirror.strikes = 0;
-        }
-        let elapsed = (now - run.started).as_secs_f64();
-        if run.bytes >= PIECE_SIZE && elapsed > 0.005 {
-            self.mirror.rate = Some(run.bytes as f64 / elapsed);
-        }
-    }
-
-    /// The mirror's stream ended where it was to end.
-    pub fn handle_mirror_done(&mut self) {
-        self.mirror.run = None;
-    }
-
-    /// The mirror broke off; `fatal` when it has not what was promised.
-    pub fn handle_mirror_failed(&mut self, fatal: bool, now: Instant) {
-        self.mirror.run = None;
-        self.mirror.strikes += 1;
-        self.mirror.usable &= !fatal && self.mirror.strikes < MIRROR_STRIKES;
-        self.mirror.retry_at = Some(now + Duration::from_millis(100) * 4u32.pow(self.mirror.strikes.min(4) - 1));
+        self.peer(source).leave();
+        self.count_holders();
     }
 
     /// When [`Plan::poll`] may have a new wish without anything having happened.
     pub fn next_wake(&self, now: Instant) -> Instant {
         let soon = now + Duration::from_millis(500);
-        let late = self.peers.iter().flat_map(|peer| peer.asked.iter().map(|(_, since)| *since + peer.late_after()));
+        let late = self.peers.iter().flat_map(|peer| (0..peer.asked.len()).map(|at| peer.late_at(at)));
         let busy = self.peers.iter().filter_map(|peer| peer.busy_until);
-        let times =
-            late.chain(busy).chain(self.mirror.retry_at).chain([self.grace_until, self.peers_heard + self.patience()]);
+        let again = self.peers.iter().filter_map(Peer::asks_again_at);
+        let times = late.chain(busy).chain(again).chain(self.mirror.wakes());
+        let times = times.chain([self.grace_until, self.peers_heard + self.patience()]);
         times.filter(|time| *time > now).fold(soon, Instant::min)
     }
 
     /// The next thing to do, until there is none.
     #[must_use]
     pub fn poll(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        if ledger.missing() == 0 && ledger.front().0 == ledger.expected().pieces() {
-            return self.mirror.run.take().map(|_| Wish::Halt);
+        if ledger.missing() == 0 && ledger.front().0 == self.pieces {
+            return self.mirror.halt().or_else(|| self.ask_have(ledger, now));
+        }
+        if self.front_since.0 != ledger.front().0 {
+            self.front_since = (ledger.front().0, now);
+        }
+        self.peers.iter_mut().filter(|peer| peer.is_lost(now)).for_each(Peer::leave);
+        if self.is_overdue(ledger, now) {
+            self.stuck_at = Some(ledger.anchor());
+        }
+        if self.mirror.run.is_none()
+            && let Some(piece) = self.mirror.unfit.take().filter(|_| ledger.has_claim())
+        {
+            return Some(Wish::Exhausted { piece });
         }
         self.steer_mirror(ledger, now)
-            .or_else(|| self.ask_chain(ledger, now))
+            .or_else(|| self.cancel(ledger, now))
+            .or_else(|| self.ask_have(ledger, now))
             .or_else(|| self.ask_piece(ledger, now))
-            .or_else(|| self.conclude(ledger))
+            .or_else(|| self.conclude(ledger, now))
     }
 
     fn peer(&mut self, source: SourceId) -> &mut Peer {
@@ -328,152 +358,70 @@ impl Plan {
         self.peers.iter().enumerate().map(|(index, peer)| (SourceId(index as u32 + 1), peer))
     }
 
-    fn steer_mirror(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        let front = ledger.front().0;
-        let wanted = front < ledger.anchor() && self.mirror_wanted(ledger, now) && !self.is_underway(front, now);
-        match self.mirror.run {
-            Some(run) if !wanted || front >= run.until => {
-                self.mirror.run = None;
-                Some(Wish::Halt)
-            }
-            None if wanted && self.mirror.retry_at.is_none_or(|at| at <= now) => {
-                let until = self.run_end(ledger, front, now);
-                self.mirror.run = Some(Run { until, started: now, heard: now, bytes: 0 });
-                Some(Wish::Stream { from: front, until })
-            }
-            _ => None,
+    fn count_holders(&mut self) {
+        let sets = || self.peers.iter().filter(|peer| !peer.gone).filter_map(|peer| peer.have.some());
+        self.holders_of = if sets().next().is_some() { vec![0; self.pieces] } else { Vec::new() };
+        for set in self.peers.iter().filter(|peer| !peer.gone).filter_map(|peer| peer.have.some()) {
+            set.iter().for_each(|piece| self.holders_of[piece] += 1);
         }
     }
 
-    fn mirror_wanted(&self, ledger: &Ledger, now: Instant) -> bool {
-        if !self.mirror.usable {
-            return false;
-        }
-        let helpers = self.peers.iter().any(|peer| peer.is_usable(now));
-        match self.mirror_use {
-            MirrorUse::First => true,
-            MirrorUse::Sparing if now < self.grace_until && !self.holders_ended && !helpers => false,
-            MirrorUse::Sparing => {
-                let late = now >= self.peers_heard + self.patience();
-                let peers: f64 =
-                    self.peers.iter().filter(|peer| peer.is_usable(now)).filter_map(|peer| peer.rate).sum();
-                let quick = peers > 0.0 && self.mirror.rate.is_none_or(|mirror| peers >= mirror);
-                late || !quick || !(ledger.has_claim() || self.mirror.run.is_none())
-            }
-            MirrorUse::Last => {
-                let none = !helpers && (self.holders_ended || now >= self.grace_until);
-                none || (helpers && now >= self.peers_heard + LAST_RESORT)
-            }
-        }
+    /// Whether pieces are taken that nobody can judge yet: some peers have part of the file, and none a chain.
+    fn is_swarming(&self, ledger: &Ledger) -> bool {
+        !ledger.has_claim() && !self.holders_of.is_empty()
     }
 
-    /// How long peers may bring nothing before the mirror steps in.
-    fn patience(&self) -> Duration {
-        let quickest = self.peers.iter().filter(|peer| !peer.gone).map(Peer::late_after).min();
-        if self.mirror_use == MirrorUse::Last { LAST_RESORT } else { quickest.unwrap_or(LATE.0) }
-    }
-
-    /// The mirror's run ends before what is held or expected from peers, and is short while peers may take the rest.
-    fn run_end(&self, ledger: &Ledger, front: usize, now: Instant) -> usize {
-        let pieces = ledger.anchor();
-        let alone =
-            self.peers.iter().all(|peer| peer.gone) && (self.holders_ended || ledger.expected().pieces() <= RUN);
-        let limit = if alone || self.mirror_use == MirrorUse::First { pieces } else { pieces.min(front + RUN) };
-        (front + 1..limit).find(|&piece| !ledger.is_missing(piece) || self.is_underway(piece, now)).unwrap_or(limit)
-    }
-
-    /// Whether a peer was asked for the piece and is expected to bring it before the mirror could.
-    fn is_underway(&self, piece: usize, now: Instant) -> bool {
-        let mirror =
-            self.mirror.rate.map_or(UNHURRIED, |rate| Duration::from_secs_f64(PIECE_SIZE as f64 / rate.max(1.0)));
-        let sooner = |expected: Instant| now < expected + mirror && expected < now + 2 * mirror;
-        self.peers.iter().filter_map(|peer| peer.expected(piece)).any(sooner)
-    }
-
-    fn ask_chain(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        let pending = |peer: &Peer| matches!(peer.chain, Chain::Asked(at) if now < at + UNMEASURED);
-        if ledger.has_claim() || self.peers.iter().any(pending) {
+    fn ask_have(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
+        if self.pieces == 1 {
             return None;
         }
-        let candidate = |(_, peer): &(SourceId, &Peer)| peer.is_usable(now) && peer.chain == Chain::Unasked;
-        let (source, _) = self.sources().filter(candidate).min_by_key(|(_, peer)| peer.finish())?;
+        let pending = self.peers.iter().filter(|peer| !peer.gone && peer.is_being_questioned(now)).count();
+        if pending >= QUESTIONS {
+            return None;
+        }
+        let complete = ledger.missing() == 0;
+        let due = |(_, peer): &(SourceId, &Peer)| {
+            peer.is_usable(now)
+                && match peer.chain {
+                    Chain::Unasked => true,
+                    Chain::Asked(_) => false,
+                    Chain::Answered(at) => !complete && peer.have.some().is_some() && now >= at + ASK_AGAIN,
+                }
+        };
+        let (source, _) = self.sources().filter(due).min_by_key(|(source, peer)| (peer.finish(now), *source))?;
         self.peer(source).chain = Chain::Asked(now);
-        Some(Wish::AskChain { source })
+        Some(Wish::AskHave { source })
     }
 
-    fn ask_piece(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
-        // What is late does not count: peers that trickle must not use up the window of those that send.
-        let late = |peer: &Peer, since: Instant| now >= since + peer.late_after();
-        let waiting = |peer: &Peer| peer.asked.iter().filter(|(_, since)| !late(peer, *since)).count();
-        let in_flight: usize = self.peers.iter().map(waiting).sum();
-        if !ledger.has_claim() || in_flight >= IN_FLIGHT {
-            return None;
-        }
-        let usable = || self.sources().filter(|(_, peer)| peer.is_usable(now));
-        let fair = (IN_FLIGHT / usable().count().max(1)).max(2);
-        // An idle peer of unknown rate is tried before a known one gets more, but only a few at a time.
-        let tried = usable().filter(|(_, peer)| peer.rate.is_none() && !peer.asked.is_empty()).count();
-        let is_tried_next = |peer: &Peer| peer.rate.is_none() && peer.asked.is_empty() && tried < TRIALS;
-        let mut free: Vec<_> = usable()
-            .filter(|(_, peer)| peer.asked.len() < peer.depth().min(fair))
-            .map(|(source, peer)| (!is_tried_next(peer), peer.finish(), source))
-            .collect();
-        free.sort();
-        let (source, piece) = free
-            .into_iter()
-            .find_map(|(_, _, source)| self.choose(ledger, source, now).map(|piece| (source, piece)))?;
-        self.peer(source).asked.push((piece, now));
-        Some(Wish::AskPiece { source, piece })
-    }
-
-    /// The piece that this peer should bring next.
-    fn choose(&self, ledger: &Ledger, source: SourceId, now: Instant) -> Option<usize> {
-        let peer = &self.peers[source.0 as usize - 1];
-        let pieces = ledger.expected().pieces();
-        let front = ledger.front().0;
-        // The mirror is about to bring these; a byte fetched twice helps nobody.
-        let streaming = self.mirror.run.filter(|run| now < run.heard + UNMEASURED);
-        let reserved = streaming.map_or(front, |run| run.until.min(front + 2));
-        let fresh = |&piece: &usize| {
-            ledger.is_missing(piece)
-                && piece >= reserved
-                && !peer.unfit.contains(&piece)
-                && !self.peers.iter().any(|peer| peer.asked.iter().any(|(asked, _)| *asked == piece))
-        };
-        let anchor = (ledger.anchor() == pieces).then_some(pieces - 1);
-        let window = if streaming.is_some() { front..front } else { front..pieces.min(front + WINDOW) };
-        anchor
-            .into_iter()
-            .chain(ledger.fork())
-            .chain(window)
-            .find(&fresh)
-            .or_else(|| (reserved..ledger.anchor()).rev().find(&fresh))
-            .or_else(|| self.hedge(ledger, source, now))
-    }
-
-    /// A late piece of another peer, for a peer that has nothing else to do.
-    fn hedge(&self, ledger: &Ledger, source: SourceId, now: Instant) -> Option<usize> {
-        let peer = &self.peers[source.0 as usize - 1];
-        let late = |&piece: &usize| {
-            let asked = self.peers.iter().filter(|other| other.asked.iter().any(|(asked, _)| *asked == piece));
-            let mut asked = asked.peekable();
-            ledger.is_missing(piece)
-                && !peer.unfit.contains(&piece)
-                && asked.peek().is_some()
-                && asked.all(|other| other.is_late(piece, now))
-        };
-        if peer.asked.is_empty() { (0..ledger.anchor()).find(late) } else { None }
+    /// A piece that is there by now and that its other source has not begun to send.
+    fn cancel(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
+        let idle = |peer: &Peer, at: usize| at > 0 || now >= peer.late_at(at) + UNMEASURED;
+        let (source, at) = self.sources().find_map(|(source, peer)| {
+            let at = (0..peer.asked.len()).find(|&at| idle(peer, at) && !ledger.is_missing(peer.asked[at].piece))?;
+            Some((source, at))
+        })?;
+        let asked = self.peer(source).asked.remove(at).expect("it was just found");
+        Some(Wish::Cancel { source, piece: asked.piece })
     }
 
     /// What to do when nothing can be asked: say that claims lead nowhere, or that no source is left.
-    fn conclude(&mut self, ledger: &Ledger) -> Option<Wish> {
-        let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || matches!(peer.chain, Chain::Asked(_)));
-        if self.mirror.run.is_some() || self.peers.iter().any(busy) {
+    fn conclude(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
+        if self.mirror.run.is_some() {
             return None;
         }
-        let live = || self.peers.iter().filter(|peer| !peer.gone);
-        let failed = |piece: &usize| ledger.is_missing(*piece) && live().all(|peer| peer.unfit.contains(piece));
-        if live().next().is_some()
+        if self.holders_ended && !self.mirror.usable && now >= self.peers_heard + LOST {
+            return Some(Wish::GiveUp);
+        }
+        let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || peer.is_being_questioned(now));
+        if self.peers.iter().any(busy) {
+            return None;
+        }
+        let live = || self.sources().filter(|(source, peer)| !peer.gone && !ledger.is_suspect(*source));
+        let failed = |piece: &usize| {
+            ledger.is_missing(*piece) && live().all(|(_, peer)| peer.unfit.contains(piece) && peer.have.has(*piece))
+        };
+        if ledger.has_claim()
+            && live().next().is_some()
             && let Some(piece) = (0..ledger.anchor()).rev().find(failed)
         {
             for peer in self.peers.iter_mut().filter(|peer| !peer.unfit.is_empty()) {
@@ -483,7 +431,8 @@ impl Plan {
             }
             return Some(Wish::Exhausted { piece });
         }
-        let mute = live().all(|peer| !ledger.has_claim() && peer.chain == Chain::Answered);
-        (self.holders_ended && !self.mirror.usable && mute).then_some(Wish::GiveUp)
+        let mute = live().all(|(_, peer)| !ledger.has_claim() && matches!(peer.chain, Chain::Answered(_)));
+        let waits = self.is_swarming(ledger) || (self.lied_to && now < self.peers_heard + HOPE);
+        (self.holders_ended && !self.mirror.usable && mute && !waits).then_some(Wish::GiveUp)
     }
 }

@@ -192,7 +192,6 @@ impl Flow {
         let learning = &self.shared.learning;
         match verdict.await.expect("verification does not panic") {
             Verdict::Verified(release) => {
-                learning.count_verified();
                 self.record_release(location, *release).await;
             }
             Verdict::Unverifiable(reason) => learning.refuse(location, reason.to_string(), false),
@@ -207,7 +206,11 @@ impl Flow {
                 let reason = "older than one already seen".to_owned();
                 self.shared.learning.refuse(location, reason, true);
             }
-            Ok(Recorded::New | Recorded::Same) => {}
+            Ok(Recorded::Nested) => {
+                let reason = "inside or around another repository that is known".to_owned();
+                self.shared.learning.refuse(location, reason, false);
+            }
+            Ok(Recorded::New | Recorded::Same) => self.shared.learning.count_verified(),
             Err(error) => tracing::warn!(%location, %error, "Release not recorded"),
         }
     }
@@ -215,12 +218,23 @@ impl Flow {
     /// Records what a Release lists, and under all the names that it gives it.
     pub(super) async fn record(&self, location: &Location, release: Release) -> Result<Recorded, StoreError> {
         let signer = format!("{} {}", release.signer().fingerprint, release.signer().origin);
+        let pin = release.pin();
+        let is_source = self.shared.rules.apt.trust().sources().has(release.repository());
         let recorded = self.in_store(move |store| {
+            if !is_source && store.is_nested(release.repository()) {
+                return Ok((Recorded::Nested, None));
+            }
             let members = release.members().chain(release.aliases());
-            store.record_release(release.repository(), release.suite_dir(), release.date(), &signer, members)
+            let (repository, suite_dir, date) = (release.repository(), release.suite_dir(), release.date());
+            let recorded = store.record_release(repository, suite_dir, date, &signer, members)?;
+            let is_latest = recorded != Recorded::Older && store.pin(&pin, date)?;
+            Ok::<_, StoreError>((recorded, is_latest.then_some(pin)))
         });
-        let recorded = recorded.await?;
-        if recorded != Recorded::Older {
+        let (recorded, pin) = recorded.await?;
+        if let Some(pin) = pin {
+            self.shared.rules.apt.pin(pin);
+        }
+        if matches!(recorded, Recorded::New | Recorded::Same) {
             self.shared.learning.remember(location);
         }
         Ok(recorded)

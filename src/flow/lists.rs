@@ -140,6 +140,7 @@ impl Flow {
                 tracing::info!(at = %suite.release, "apt's lists are older than what is known");
                 return true;
             }
+            Ok(Recorded::Nested) => return true,
             Err(error) => {
                 tracing::debug!(at = %suite.release, %error, "apt's list not recorded");
                 return false;

@@ -4,6 +4,7 @@
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
 pub mod apt;
+mod holders;
 mod index;
 pub mod learn;
 mod lists;
@@ -22,8 +23,8 @@ use futures_util::{Stream, StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
-    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
-    dht::{Dht, Found},
+    archive::{self, Location, Privacy, Repository, Vouched},
+    dht::Dht,
     fetch::{Claim, Failure, Fetcher, Holder, Origin, SAFETY_CATCH},
     hash::{Expected, Hasher},
     mirror::{
@@ -42,6 +43,9 @@ pub use crate::fetch::Growing;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
+
+/// Further mirrors of one repository that are looked at.
+const MAX_TWINS: usize = 8;
 
 /// What apt asks for.
 #[derive(Debug, Clone)]
@@ -164,7 +168,10 @@ impl Flow {
         if ask.head_only {
             return self.pass_through(ask).await;
         }
-        let Some((growing, leads)) = self.bring(&ask, &vouched) else { return self.pass_checked(ask, &vouched).await };
+        let others = self.elsewhere(&ask.location, &vouched).await;
+        let Some((growing, leads)) = self.bring(&ask, &vouched, others) else {
+            return self.pass_checked(ask, &vouched).await;
+        };
         if leads && let Some(index) = Index::of(&vouched) {
             self.learn_when_there(index, growing.clone());
         }
@@ -181,9 +188,11 @@ impl Flow {
         self.shared.from_store.fetch_add(bytes, Relaxed);
     }
 
-    /// What was learned and what was refused.
+    /// What was learned and what was refused, the entries of apt's sources that cannot be used among it.
     pub fn learning(&self) -> learn::Snapshot {
-        self.shared.learning.snapshot()
+        let mut learning = self.shared.learning.snapshot();
+        learning.refusals.extend(self.shared.rules.apt.refusals());
+        learning
     }
 
     fn fetcher(&self) -> &Fetcher {
@@ -195,8 +204,7 @@ impl Flow {
         if location.query().is_some() {
             return None;
         }
-        let key = format!("{}{}", location.authority(), location.path());
-        if let Some(vouched) = self.ask_promise(key.clone()).await {
+        if let Some(vouched) = self.ask_promise(location).await {
             return Some(self.by_plain_path(vouched).await);
         }
         let mut busy = self.shared.busy.subscribe();
@@ -205,11 +213,17 @@ impl Flow {
             return None;
         }
         let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
-        self.ask_promise(key).await
+        self.ask_promise(location).await
     }
 
-    async fn ask_promise(&self, key: String) -> Option<Vouched> {
-        let promise = self.in_store(move |store| store.promise(&key)).await;
+    async fn ask_promise(&self, location: &Location) -> Option<Vouched> {
+        let home = self.home(location);
+        let key = format!("{}{}", location.authority(), location.path());
+        let promise = self.in_store(move |store| match home {
+            Some((home, path)) => store.promise_in(&home, &path),
+            None => store.promise(&key),
+        });
+        let promise = promise.await;
         promise.unwrap_or_else(|error| {
             tracing::warn!(%error, "catalogue not readable; the mirror answers");
             None
@@ -232,11 +246,12 @@ impl Flow {
     }
 
     /// Joins or starts the download of a promised file, and says whether it was started. `None` when there are too many.
-    fn bring(&self, ask: &Ask, vouched: &Vouched) -> Option<(Growing, bool)> {
+    fn bring(&self, ask: &Ask, vouched: &Vouched, others: Vec<Location>) -> Option<(Growing, bool)> {
         match self.fetcher().claim(vouched) {
             Claim::Follow(growing) => Some((growing, false)),
             Claim::Lead(lead) => {
-                Some((self.fetcher().start(lead, Some(self.origin(ask)), self.holders(vouched)), true))
+                let origin = self.origin(ask, others);
+                Some((self.fetcher().start(lead, Some(origin), self.holders(vouched)), true))
             }
             Claim::Full => None,
         }
@@ -244,22 +259,41 @@ impl Flow {
 
     /// Who has it: found while the mirror already brings it, never waited for.
     fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
-        let network = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0);
-        let found = |file: Shareable| network.map(|dht| dht.lookup(file));
-        let Some(found) = vouched.shareable().and_then(found) else { return futures_util::stream::empty().boxed() };
-        let holder = |found| match found {
-            Found::Holder(address) => Holder::Peer(address),
-            Found::Chain(chain) => Holder::Chain(chain),
+        let (Some(dht), Some(file)) = (self.shared.stations.dht.clone(), vouched.shareable()) else {
+            return futures_util::stream::empty().boxed();
         };
-        futures_util::stream::unfold(found, |mut found| async { found.recv().await.map(|one| (one, found)) })
-            .map(holder)
-            .boxed()
+        let search = move || (dht.snapshot().nodes() > 0).then(|| dht.lookup(file));
+        holders::look_for(vouched.expected(), search).boxed()
     }
 
-    fn origin(&self, ask: &Ask) -> Origin {
+    fn origin(&self, ask: &Ask, others: Vec<Location>) -> Origin {
         let (flow, is_local) = (self.clone(), ask.is_local);
-        let reach = Arc::new(move |at: &Location| flow.reach(at, is_local));
-        Origin { location: ask.location.clone(), reach }
+        Origin::new(ask.location.clone(), others, move |at: &Location| flow.reach(at, is_local))
+    }
+
+    /// Where else the same file is to be had: at mirrors that apt's sources name for a suite that they name here too, and of
+    /// which a signed Release that was fetched *there* promises the same hash at the same path. What is private is asked of
+    /// nobody else.
+    async fn elsewhere(&self, location: &Location, vouched: &Vouched) -> Vec<Location> {
+        if vouched.shareable().is_none() {
+            return Vec::new();
+        }
+        let trust = self.shared.rules.apt.trust();
+        let mirrors: Vec<_> = trust.sources().twins(vouched.repository());
+        let same_file = mirrors.iter().filter_map(|base| base.join(vouched.path()).ok());
+        let mut others = Vec::new();
+        for other in same_file.filter(|other| other.key() != location.key()).take(MAX_TWINS) {
+            let promised = self.ask_promise(&other).await;
+            if promised.is_some_and(|promised| promised.expected() == vouched.expected()) {
+                others.push(other);
+            }
+        }
+        others
+    }
+
+    /// Whether a request was sent from here, through a proxy, and has come round in a circle.
+    pub fn leads_back(&self, headers: &HeaderMap) -> bool {
+        self.shared.stations.mirror.has_sent(headers)
     }
 
     /// How far a client may lead the daemon to an origin.
@@ -270,8 +304,16 @@ impl Flow {
         if is_local { Reach::Local } else { Reach::Remote }
     }
 
+    /// The repository of apt's sources that a file lies in, and its path below that: no other speaks for it, whatever else is
+    /// known there.
+    pub fn home(&self, location: &Location) -> Option<(Repository, String)> {
+        let trust = self.shared.rules.apt.trust();
+        let home = trust.sources().home(location)?;
+        Some((home.clone(), home.path_of(location)?))
+    }
+
     async fn ask_mirror(&self, ask: &Ask, headers: HeaderMap) -> Result<mirror::Reply, Trouble> {
-        let request = mirror::Ask { head_only: ask.head_only, range: None, headers };
+        let request = mirror::Ask { head_only: ask.head_only, headers, ..mirror::Ask::default() };
         let mirror = &self.shared.stations.mirror;
         let answer = mirror.ask(&ask.location, &request, |at| self.reach(at, ask.is_local)).await;
         // apt's sources may name it since they were last read.
@@ -366,7 +408,12 @@ fn checked(
 fn refused(location: &Location, trouble: &Trouble) -> Answer {
     let status = match trouble {
         Trouble::Forbidden(_) => 403,
-        Trouble::Unreachable(_) | Trouble::Redirects | Trouble::Mismatch(_) => 502,
+        Trouble::Unreachable(_)
+        | Trouble::Open { .. }
+        | Trouble::Changed
+        | Trouble::Slow(_)
+        | Trouble::Redirects
+        | Trouble::Mismatch(_) => 502,
     };
     Answer::Refused { status, reason: format!("{location}: {trouble}") }
 }

@@ -67,7 +67,7 @@ pub fn read(store: &Store, index: &Vouched, compression: Compression, file: impl
 /// files says nothing of it; then, and where it says more, it is what no index of any archive comes near to.
 fn unpacked_size(store: &Store, index: &Vouched) -> Result<u64, StoreError> {
     let (plain, _) = Compression::of(index.path());
-    let promised = store.promise(&format!("{}/{plain}", index.repository()))?;
+    let promised = store.promise_in(index.repository(), plain)?;
     Ok(promised.map_or(MAX_UNPACKED, |plain| plain.expected().size.min(MAX_UNPACKED)))
 }
 

@@ -9,6 +9,11 @@
 //!
 //! **Security.** Every address that a name resolves to is judged when it is dialled, and every hop of a redirect anew,
 //! so neither a changing DNS answer nor a mirror's redirect leads elsewhere.
+//!
+//! **Through a proxy** it is the proxy that resolves and dials. A literal address is judged as above. Of a name that is not
+//! named, every address that it has *here* must be one that may be dialled, and a name that has none here is refused. What
+//! such a name means to the proxy cannot be known: a name that the proxy resolves otherwise leads where the proxy can reach
+//! and lets its clients go, but never to this host's own loopback unless the proxy runs here and allows that.
 
 use std::net::IpAddr;
 
@@ -27,11 +32,20 @@ pub enum Reach {
 
 /// An origin that must not be asked for this client.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{host} leads to {ip}, a {scope} address: add {host:?} to origins in section [proxy] if that is meant")]
+#[error("{host} {what}: add {host:?} to origins in section [proxy] if that is meant")]
 pub struct Forbidden {
     host: String,
-    ip: IpAddr,
-    scope: &'static str,
+    what: String,
+}
+
+impl Forbidden {
+    /// A host that is to be asked for through a proxy, and that has no address here by which to judge it.
+    pub fn unknown(host: &str) -> Self {
+        Self {
+            host: host.to_owned(),
+            what: "does not resolve here, so nobody knows where the proxy would go".to_owned(),
+        }
+    }
 }
 
 impl Reach {
@@ -55,7 +69,7 @@ impl Reach {
             Scope::LinkLocal => "link-local",
             Scope::Unusable => "reserved",
         };
-        Err(Forbidden { host: host.to_owned(), ip, scope })
+        Err(Forbidden { host: host.to_owned(), what: format!("leads to {ip}, a {scope} address") })
     }
 }
 

@@ -1,38 +1,49 @@
-//! From mirrors: the origin's own bytes, over HTTP or TLS.
+//! From mirrors: the origin's own bytes, over HTTP or TLS, directly or through the proxy that this host has.
 //!
-//! Redirects are followed here, and every hop is judged by the [`guard`]. Bodies are streams; nothing is decoded.
-#![expect(clippy::disallowed_types, reason = "the door to mirrors: sockets and names")]
+//! Redirects are followed here, and every hop is judged by the [`guard`], by the [`breaker`] of its host, and by
+//! [`upstream`] for its way. Bodies are streams; nothing is decoded.
+#![expect(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "the door to mirrors: sockets, names, time and the name in `Via`"
+)]
 
+pub mod breaker;
+mod clients;
 pub mod guard;
+pub mod upstream;
 
-use std::{error::Error as _, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use reqwest::{
     Method,
-    dns::{Addrs, Name, Resolve, Resolving},
     header::{HeaderMap, HeaderValue},
-    redirect,
 };
 pub use reqwest::{StatusCode, header};
-use tokio::time::timeout;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     archive::{Location, is_global},
     hash::Mismatch,
 };
 
+use breaker::{Admission, Breakers, Failing};
+use clients::Clients;
 use guard::{Forbidden, Reach};
+use upstream::Upstream;
 
 /// Redirects followed for one request.
 const MAX_HOPS: usize = 10;
-/// Time for a connection to come up.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time without a byte after which a mirror is given up; apt itself waits 30 s.
-const SILENCE: Duration = Duration::from_secs(25);
 /// Time to resolve a name whose scope is asked for.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a request waits for another one that tries a host which failed.
+const TRIAL: Duration = Duration::from_secs(12);
 
 /// Why a mirror gave no answer.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +54,20 @@ pub enum Trouble {
     /// It could not be reached or spoke no HTTP.
     #[error("{0}")]
     Unreachable(String),
+    /// It failed several times in a row, just now, and is not tried again yet.
+    #[error("failed {failures} times in a row, at last: {why}")]
+    Open {
+        /// How often.
+        failures: u32,
+        /// Why, the last time.
+        why: String,
+    },
+    /// Its file is another one than it was when the first part of it came.
+    #[error("the mirror's file changed between two parts")]
+    Changed,
+    /// It sent nothing for a while, or next to nothing, and another one is at hand.
+    #[error("slower than {0:?} allows")]
+    Slow(Duration),
     /// Its redirects lead nowhere.
     #[error("redirected {MAX_HOPS} times")]
     Redirects,
@@ -58,6 +83,8 @@ pub struct Ask {
     pub head_only: bool,
     /// Bytes from the first to before the second, which may be open.
     pub range: Option<(u64, Option<u64>)>,
+    /// Whether another mirror can serve this: then one that failed before is not waited for.
+    pub has_other: bool,
     /// Conditions and the like that the client sent and that are passed on.
     pub headers: HeaderMap,
 }
@@ -109,37 +136,44 @@ pub struct Mirror {
 }
 
 struct Shared {
-    named: reqwest::Client,
-    local: reqwest::Client,
-    remote: reqwest::Client,
+    clients: Clients,
+    upstream: Upstream,
+    breakers: Mutex<Breakers>,
+    /// Counts what came of trials, for those who wait for one.
+    settled: watch::Sender<u64>,
+    via: String,
 }
 
 impl Mirror {
-    /// Builds the clients, one for each [`Reach`], so that a kept connection never serves a wider one.
-    pub fn new() -> Result<Self, Trouble> {
-        let _already = rustls::crypto::ring::default_provider().install_default();
-        let build = |reach, without_roots: bool| {
-            let builder = reqwest::Client::builder()
-                .user_agent(concat!("apt-huddle/", env!("CARGO_PKG_VERSION")))
-                .redirect(redirect::Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .read_timeout(SILENCE)
-                .pool_idle_timeout(Duration::from_secs(30))
-                .tcp_nodelay(true)
-                .http1_only()
-                .no_proxy()
-                .dns_resolver(Arc::new(Guarded(reach)));
-            if without_roots { builder.tls_certs_only([]).build() } else { builder.build() }
-        };
-        // A host without CA certificates still reaches its mirrors over HTTP.
-        let without_roots = build(Reach::Named, false).inspect_err(|error| {
-            tracing::warn!(%error, "origins over TLS cannot be reached; is the package ca-certificates installed?");
-        });
-        let without_roots = without_roots.is_err();
-        let client = |reach| build(reach, without_roots).map_err(|error| unreachable_because(&error));
-        let shared =
-            Shared { named: client(Reach::Named)?, local: client(Reach::Local)?, remote: client(Reach::Remote)? };
+    /// A client of mirrors that goes through these proxies.
+    pub fn new(upstream: Upstream) -> Result<Self, Trouble> {
+        let via = format!("1.1 apt-huddle-{:08x}", rand::random::<u32>());
+        let clients = Clients::build(&upstream, &via)?;
+        let shared = Shared { clients, upstream, breakers: Mutex::default(), settled: watch::Sender::default(), via };
         Ok(Self { shared: Arc::new(shared) })
+    }
+
+    /// Whether a request that came in went out through a proxy from here: it has come round in a circle.
+    pub fn has_sent(&self, headers: &HeaderMap) -> bool {
+        let own = self.shared.via.trim_start_matches("1.1 ");
+        let fields = headers.get_all(header::VIA).iter().filter_map(|field| field.to_str().ok());
+        fields.flat_map(|field| field.split(',')).any(|hop| hop.split_whitespace().nth(1) == Some(own))
+    }
+
+    /// The hosts that failed when they were last asked.
+    pub fn failing(&self) -> Vec<Failing> {
+        self.shared.lock().failing(Instant::now())
+    }
+
+    /// Whether a location's host failed so often, or was so slow of late, that one that has another mirror had better go
+    /// there.
+    pub fn is_shunned(&self, at: &Location) -> bool {
+        self.shared.lock().is_shunned(&at.authority(), Instant::now())
+    }
+
+    /// A location's host was slow while another mirror was at hand.
+    pub fn shun(&self, at: &Location) {
+        self.shared.lock().handle_slow(&at.authority(), Instant::now());
     }
 
     /// Asks for a location and follows redirects. `reach` judges every hop, given where it leads.
@@ -176,14 +210,7 @@ impl Mirror {
     }
 
     async fn ask_once(&self, at: &Location, ask: &Ask, reach: Reach) -> Result<Reply, Trouble> {
-        if let Some(ip) = at.ip() {
-            reach.check(&at.authority(), ip)?;
-        }
-        let client = match reach {
-            Reach::Named => &self.shared.named,
-            Reach::Local => &self.shared.local,
-            Reach::Remote => &self.shared.remote,
-        };
+        let client = self.way(at, reach).await?;
         let method = if ask.head_only { Method::HEAD } else { Method::GET };
         let mut request = client.request(method, at.url()).headers(ask.headers.clone());
         if let Some((from, until)) = ask.range {
@@ -194,11 +221,108 @@ impl Mirror {
             let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
             request = request.basic_auth(user, Some(password));
         }
-        let body = request
-            .send()
-            .await
-            .map_err(|error| forbidden_in(&error).unwrap_or_else(|| unreachable_because(&error)))?;
-        Ok(Reply { status: body.status(), headers: body.headers().clone(), length: body.content_length(), body })
+        let trial = self.admit(at, ask.has_other).await?;
+        match request.send().await {
+            Ok(body) => {
+                trial.answered();
+                Ok(Reply {
+                    status: body.status(),
+                    headers: body.headers().clone(),
+                    length: body.content_length(),
+                    body,
+                })
+            }
+            Err(error) => {
+                let trouble = forbidden_in(&error).unwrap_or_else(|| unreachable_because(&error));
+                if let Trouble::Unreachable(why) = &trouble {
+                    trial.failed(why);
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    /// Which client asks for a location, once the guard has judged it as far as that client does not.
+    async fn way(&self, at: &Location, reach: Reach) -> Result<&reqwest::Client, Trouble> {
+        if let Some(ip) = at.ip() {
+            reach.check(&at.authority(), ip)?;
+        }
+        let proxied = self.shared.clients.proxied(at).filter(|_| self.shared.upstream.covers(at));
+        let Some(client) = proxied else { return Ok(self.shared.clients.direct(reach)) };
+        if at.ip().is_none() && reach != Reach::Named {
+            let resolving = tokio::net::lookup_host((at.host(), at.port_or_default()));
+            let resolved: Vec<_> = timeout(RESOLVE_TIMEOUT, resolving)
+                .await
+                .ok()
+                .and_then(Result::ok)
+                .map_or(Vec::new(), |addresses| addresses.map(|address| address.ip()).collect());
+            if resolved.is_empty() {
+                return Err(Forbidden::unknown(&at.authority()).into());
+            }
+            resolved.into_iter().try_for_each(|ip| reach.check(&at.authority(), ip))?;
+        }
+        Ok(client)
+    }
+
+    /// Waits until a host may be asked.
+    async fn admit(&self, at: &Location, has_other: bool) -> Result<Trial<'_>, Trouble> {
+        let host = at.authority();
+        let trial = |host, is_probe| Trial { shared: &self.shared, host, is_probe };
+        let admitted = async {
+            loop {
+                let mut settled = self.shared.settled.subscribe();
+                let admission = self.shared.lock().admit(&host, has_other, Instant::now());
+                match admission {
+                    Admission::Pass => return Ok(false),
+                    Admission::Probe => return Ok(true),
+                    Admission::Open { failures, why } => return Err(Trouble::Open { failures, why }),
+                    Admission::Wait => settled.changed().await.expect("the sender is in `shared`"),
+                }
+            }
+        };
+        // Nothing is lost when the trial takes longer than this: then this request tries as well.
+        let is_probe = timeout(TRIAL, admitted).await.unwrap_or(Ok(false))?;
+        Ok(trial(host, is_probe))
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Breakers> {
+        self.breakers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One request to a host, of which its breaker is told what came of it.
+struct Trial<'a> {
+    shared: &'a Shared,
+    host: String,
+    is_probe: bool,
+}
+
+impl Trial<'_> {
+    fn answered(mut self) {
+        self.shared.lock().handle_answer(&self.host);
+        self.settle();
+    }
+
+    fn failed(mut self, why: &str) {
+        self.shared.lock().handle_failure(&self.host, why, Instant::now());
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        if std::mem::take(&mut self.is_probe) {
+            self.shared.settled.send_modify(|count| *count += 1);
+        }
+    }
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        if self.is_probe {
+            self.shared.lock().handle_abandoned(&self.host);
+            self.settle();
+        }
     }
 }
 
@@ -211,23 +335,6 @@ fn follow(at: &Location, reply: &Reply) -> Option<Location> {
     let next = reqwest::Url::parse(&at.url()).ok()?.join(target).ok()?;
     let next = Location::parse(next.as_str()).ok()?;
     (next.is_https() || !at.is_https()).then_some(next)
-}
-
-/// Resolves names and gives only addresses that may be dialled.
-struct Guarded(Reach);
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let reach = self.0;
-        Box::pin(async move {
-            let resolved: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            let allowed: Vec<_> = resolved.iter().copied().filter(|address| reach.allows(address.ip())).collect();
-            if let (true, Some(first)) = (allowed.is_empty(), resolved.first()) {
-                reach.check(name.as_str(), first.ip())?;
-            }
-            Ok(Box::new(allowed.into_iter()) as Addrs)
-        })
-    }
 }
 
 fn forbidden_in(error: &reqwest::Error) -> Option<Trouble> {

@@ -1,6 +1,8 @@
 //! The sockets of the peers' pool: one connection a peer, one task a connection.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
 
+mod keep;
+
 use std::{
     collections::{HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
@@ -14,7 +16,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpSocket, TcpStream},
-    sync::{mpsc, oneshot},
+    sync::{Notify, mpsc, oneshot},
     time::timeout,
 };
 
@@ -88,6 +90,8 @@ struct Handle {
     asks: mpsc::Sender<Waiting>,
     /// Asks that wait or are under way.
     unanswered: Arc<AtomicUsize>,
+    /// Told when the peer turned out to be a liar.
+    convicted: Arc<Notify>,
 }
 
 impl Handle {
@@ -140,6 +144,16 @@ impl Pool {
         rate.filter(|_| state.standings.is_welcome(peer, Instant::now()))
     }
 
+    /// The measured time from an ask to the first byte of its answer.
+    pub fn round_trip(&self, peer: SocketAddr) -> Option<Duration> {
+        self.shared.lock().standings.of(peer)?.round_trip
+    }
+
+    /// Leaves a peer alone for a while.
+    pub fn pause(&self, peer: SocketAddr, pause: Duration) {
+        self.shared.lock().standings.handle_pause(peer, pause, Instant::now());
+    }
+
     /// Whether any peer of measured rate is connected now.
     pub fn has_measured(&self) -> bool {
         let state = self.shared.lock();
@@ -152,9 +166,15 @@ impl Pool {
         self.shared.lock().standings.handle_proven(peer, bytes, Instant::now());
     }
 
-    /// A piece or state of that peer was proven false: it is named in the log and kept out.
+    /// A piece or state of that peer was proven false: it is named in the log and kept out. Its connection ends, and what it
+    /// was asked for is [`Failure::Unwelcome`].
     pub fn convict(&self, peer: SocketAddr, what: &str) {
-        let term = self.shared.lock().standings.handle_convicted(peer, Instant::now());
+        let mut state = self.shared.lock();
+        let term = state.standings.handle_convicted(peer, Instant::now());
+        if let Some(connection) = state.connections.remove(&peer) {
+            connection.convicted.notify_one();
+        }
+        drop(state);
         tracing::warn!(%peer, hours = term.as_secs() / 3600, "liar banned: {what}");
     }
 
@@ -185,8 +205,10 @@ impl Pool {
         }
         let (connection, asks) = mpsc::channel(MAX_WAITING);
         let unanswered = Arc::new(AtomicUsize::new(0));
-        state.connections.insert(peer, Handle { asks: connection.clone(), unanswered: unanswered.clone() });
-        tokio::spawn(Connection::new(self.shared.clone(), peer, asks).run());
+        let convicted = Arc::new(Notify::new());
+        let handle = Handle { asks: connection.clone(), unanswered: unanswered.clone(), convicted: convicted.clone() };
+        state.connections.insert(peer, handle);
+        tokio::spawn(Connection::new(self.shared.clone(), peer, asks, convicted).run());
         Ok((connection, unanswered))
     }
 }
@@ -218,6 +240,7 @@ struct Connection {
     shared: Arc<Shared>,
     peer: SocketAddr,
     asks: mpsc::Receiver<Waiting>,
+    convicted: Arc<Notify>,
     waiting: VecDeque<Waiting>,
     replies: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
     pipeline: Pipeline,
@@ -227,16 +250,23 @@ struct Connection {
     asked_idle: Option<Instant>,
     /// Whether the connection has answered before and has been silent since it was asked again.
     is_stale: bool,
+    /// Whether nobody can ask any more: what is asked is still answered.
+    is_last: bool,
+    /// Answers that this connection has brought.
+    answered: usize,
+    /// Whether the peer closes after each answer: then there is no use in asking ahead.
+    closes: bool,
     /// Bytes that came since then while answers were due, for the rate.
     metered: (usize, Instant),
 }
 
 impl Connection {
-    fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>) -> Self {
+    fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>, convicted: Arc<Notify>) -> Self {
         Self {
             shared,
             peer,
             asks,
+            convicted,
             waiting: VecDeque::new(),
             replies: HashMap::new(),
             pipeline: Pipeline::new(peer),
@@ -244,21 +274,29 @@ impl Connection {
             window: FIRST_WINDOW,
             asked_idle: None,
             is_stale: false,
+            is_last: false,
+            answered: 0,
+            closes: false,
             metered: (0, Instant::now()),
         }
     }
 
     async fn run(mut self) {
-        let mut failure = self.dial_and_serve().await;
         // A kept connection ends without a word when the peer has had enough of idling, or with one when it closes after
-        // an answer; what is asked and not answered is asked anew.
-        let is_over = failure.is_none() || (failure == Some(Failure::Lost) && self.is_stale);
-        if is_over {
-            self.ask_anew();
-            if !self.waiting.is_empty() {
-                failure = self.dial_and_serve().await;
+        // an answer; what is asked and not answered is asked anew, as long as each connection brings something.
+        let failure = loop {
+            self.answered = 0;
+            let failure = self.dial_and_serve().await;
+            let is_over =
+                failure.is_none() || (failure == Some(Failure::Lost) && (self.is_stale || self.pipeline.is_closing()));
+            if !is_over || self.answered == 0 {
+                break failure;
             }
-        }
+            self.ask_anew();
+            if self.waiting.is_empty() {
+                break None;
+            }
+        };
         self.asks.close();
         if let Some(failure) = failure {
             tracing::debug!(peer = %self.peer, %failure, "connection ended");
@@ -315,8 +353,10 @@ impl Connection {
             }
             let busy = self.pipeline.outstanding() > 0;
             tokio::select! {
-                waiting = self.asks.recv(), if self.waiting.len() < MAX_WAITING => match waiting {
+                () = self.convicted.notified() => return Some(Failure::Unwelcome),
+                waiting = self.asks.recv(), if self.waiting.len() < MAX_WAITING && !self.is_last => match waiting {
                     Some(waiting) => self.waiting.push_back(waiting),
+                    None if busy || !self.waiting.is_empty() => self.is_last = true,
                     None => return None,
                 },
                 read = timeout(if busy { SILENCE } else { IDLE }, stream.read(&mut buffer)) => match read {
@@ -329,7 +369,8 @@ impl Connection {
                         if let Err(violation) = self.settle() {
                             return Some(violation.into());
                         }
-                        if self.pipeline.is_closing() && self.pipeline.outstanding() == 0 {
+                        let is_done = self.pipeline.outstanding() == 0;
+                        if is_done && (self.pipeline.is_closing() || (self.is_last && self.waiting.is_empty())) {
                             return None;
                         }
                     }
@@ -340,8 +381,9 @@ impl Connection {
 
     /// Hands waiting asks to the pipeline, as many as the connection can use.
     fn fill(&mut self) {
+        let most = if self.closes { 1 } else { MAX_OUTSTANDING };
         while !self.pipeline.is_closing()
-            && self.pipeline.outstanding() < MAX_OUTSTANDING
+            && self.pipeline.outstanding() < most
             && (self.pipeline.outstanding() == 0 || self.pipeline.bytes_due() < self.window)
             && let Some(Waiting { ask, reply }) = self.waiting.pop_front()
         {
@@ -352,7 +394,7 @@ impl Connection {
                 let now = Instant::now();
                 self.metered = (0, now);
                 self.asked_idle = Some(now);
-                self.is_stale = self.next_id > 0;
+                self.is_stale = self.answered > 0;
             }
             self.pipeline.ask(self.next_id, ask);
             self.replies.insert(self.next_id, reply);
@@ -368,6 +410,8 @@ impl Connection {
         }
         while let Some((id, answer)) = self.pipeline.poll_answer()? {
             self.learn(&answer, now);
+            self.answered += 1;
+            self.closes |= self.pipeline.is_closing();
             if let Some(reply) = self.replies.remove(&id) {
                 let _given_up = reply.send(Ok(answer));
             }
@@ -379,8 +423,8 @@ impl Connection {
     fn learn(&mut self, answer: &Answer, now: Instant) {
         let standings = &mut self.shared.lock().standings;
         match answer {
-            Answer::Body { .. } => standings.handle_good(self.peer, now),
-            Answer::Missing => {}
+            Answer::Body { .. } | Answer::Pieces { .. } => standings.handle_good(self.peer, now),
+            Answer::Missing | Answer::Lacking => {}
             Answer::Busy(pause) => standings.handle_pause(self.peer, *pause, now),
             Answer::TooMuch => standings.handle_pause(self.peer, TOO_MUCH, now),
         }

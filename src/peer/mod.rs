@@ -3,6 +3,8 @@
 //! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol and [`standing`] what is remembered
 //! of each peer.
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzz;
 mod io;
 pub mod pipeline;
 pub mod standing;

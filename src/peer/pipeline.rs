@@ -7,7 +7,16 @@
 //!  Host: 192.0.2.7:9978                Content-Range: bytes 524288-1048575/1600000
 //!  Range: bytes=524288-1048575         Content-Length: 524288
 //!                                      X-Huddle-Chain: <sha256 of the peer's piece chain>
+//!                                   or X-Huddle-Unproven: 1     bytes that it has of a mirror and cannot prove yet
+//!                                      HTTP/1.1 416             not this piece, or not yet
+//!
+//!  GET /~/<sha256>/pieces HTTP/1.1     HTTP/1.1 200 OK
+//!  Host: 192.0.2.7:9978                Content-Length: 96       the chain; 0 when an unfinished holder has none
+//!                                      X-Huddle-Chain: <sha256 of it>
+//!                                      X-Huddle-Have: 05        of an unfinished holder: its pieces, in hexadecimal
 //! ```
+//!
+//! A peer without `X-Huddle-Have` has the whole file. The set's bytes are those of [`Pieces`].
 //!
 //! **Security.** The reader is strict: what is not exactly the answer to the ask is a [`Violation`] and ends the
 //! connection. A body's length is known before its first byte is kept, so memory is bounded by what was asked.
@@ -16,7 +25,7 @@ use std::{collections::VecDeque, mem, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::hash::{ContentHash, Expected, PieceChain};
+use crate::hash::{ContentHash, Expected, PieceChain, Pieces};
 
 /// Bytes of an answer's head at most.
 const MAX_HEAD: usize = 8 * 1024;
@@ -29,6 +38,10 @@ const MAX_RETRY_AFTER: u64 = 300;
 
 /// Header in which a peer names, by its digest, the piece chain that it vouches for.
 pub const CHAIN_HEADER: &str = "x-huddle-chain";
+/// Header in which an unfinished holder says which pieces it has.
+pub const HAVE_HEADER: &str = "x-huddle-have";
+/// Header that marks bytes which a peer passes on from a mirror without a proof.
+pub const UNPROVEN_HEADER: &str = "x-huddle-unproven";
 
 /// What a peer is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +53,7 @@ pub enum Ask {
         /// Which piece, counted from 0.
         index: usize,
     },
-    /// The file's piece chain.
+    /// Which pieces it has, and the file's piece chain.
     Chain {
         /// The file.
         file: Expected,
@@ -63,7 +76,7 @@ impl Ask {
         out.extend_from_slice(head.as_bytes());
     }
 
-    /// Length of the body of a good answer, in bytes.
+    /// Length of the body of a good answer, in bytes; an unfinished holder's answer to [`Ask::Chain`] may be empty.
     pub fn body_len(&self) -> usize {
         match self {
             Self::Piece { file, index } => file.piece_len(*index),
@@ -85,13 +98,25 @@ impl Ask {
 /// A peer's answer to one ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// What was asked for, in full length; the bytes are claims.
+    /// The piece that was asked for, in full length; the bytes are claims.
     Body {
         /// Exactly [`Ask::body_len`] bytes.
         bytes: Bytes,
         /// The digest of the chain that the peer vouches for, when it named one.
         chain: Option<ContentHash>,
+        /// Whether it says that it has these from a mirror and cannot prove them: it answers for nothing then, and names
+        /// no chain.
+        unproven: bool,
     },
+    /// What the peer has of the file.
+    Pieces {
+        /// The chain that it vouches for; a whole holder always names one.
+        chain: Option<PieceChain>,
+        /// The pieces that an unfinished holder has; `None` of a whole one.
+        have: Option<Pieces>,
+    },
+    /// 416: it has the file only in part, and this piece not, or not yet.
+    Lacking,
     /// 404: it has not the file.
     Missing,
     /// 503: ask again after that time.
@@ -115,6 +140,9 @@ pub enum Violation {
     /// The answer is of another range.
     #[error("answer of another range")]
     Range,
+    /// The pieces that it says it has are none of this file's.
+    #[error("a piece set of another file")]
+    Have,
     /// Bytes came that nobody asked for.
     #[error("bytes that nobody asked for")]
     Unasked,
@@ -134,8 +162,25 @@ pub struct Pipeline {
 #[derive(Debug)]
 enum Reading {
     Head,
-    Body { left: usize, kept: BytesMut, chain: Option<ContentHash> },
+    Body { left: usize, kept: BytesMut, tells: Tells },
     Refusal { left: usize, answer: Answer },
+}
+
+/// What an answer's head says of its body.
+#[derive(Debug, Clone)]
+enum Tells {
+    Piece { chain: Option<ContentHash>, unproven: bool },
+    Chain { of: Expected, have: Option<Pieces> },
+}
+
+impl Tells {
+    fn answer(self, bytes: Bytes) -> Answer {
+        match self {
+            Self::Piece { chain, unproven } => Answer::Body { bytes, chain, unproven },
+            // Empty where a chain has states: an unfinished holder's that has none.
+            Self::Chain { of, have } => Answer::Pieces { chain: PieceChain::decode(&of, &bytes).ok(), have },
+        }
+    }
 }
 
 impl Pipeline {
@@ -194,14 +239,14 @@ impl Pipeline {
                     Some(reading) => self.reading = reading,
                     None => return Ok(None),
                 },
-                Reading::Body { left, kept, chain } => {
+                Reading::Body { left, kept, tells } => {
                     let take = self.input.len().min(*left);
                     kept.extend_from_slice(&self.input.split_to(take));
                     *left -= take;
                     if *left > 0 {
                         return Ok(None);
                     }
-                    let answer = Answer::Body { bytes: mem::take(kept).freeze(), chain: *chain };
+                    let answer = tells.clone().answer(mem::take(kept).freeze());
                     return Ok(Some(self.answered(id, answer)));
                 }
                 Reading::Refusal { left, answer } => {
@@ -253,6 +298,9 @@ struct Head {
     content_range: Option<String>,
     retry_after: Option<u64>,
     chain: Option<ContentHash>,
+    /// Hexadecimal digits, by their look.
+    have: Option<String>,
+    unproven: bool,
     close: bool,
 }
 
@@ -262,7 +310,8 @@ impl Head {
             return Err(Violation::Head);
         }
         let status = response.code.ok_or(Violation::Head)?;
-        let (mut length, mut content_range, mut retry_after, mut chain, mut close) = (None, None, None, None, false);
+        let (mut length, mut content_range, mut retry_after) = (None, None, None);
+        let (mut chain, mut have, mut unproven, mut close) = (None, None, false, false);
         for field in &*response.headers {
             let value = std::str::from_utf8(field.value).map_err(|_| Violation::Head)?.trim();
             match field.name.to_ascii_lowercase().as_str() {
@@ -277,12 +326,15 @@ impl Head {
                 "content-range" => content_range = Some(value.to_owned()),
                 "retry-after" => retry_after = value.parse().ok(),
                 "connection" => close |= value.eq_ignore_ascii_case("close"),
-                name if name == CHAIN_HEADER => chain = value.parse().ok(),
+                CHAIN_HEADER => chain = value.parse().ok(),
+                HAVE_HEADER if have.is_some() => return Err(Violation::Have),
+                HAVE_HEADER => have = Some(value.to_owned()),
+                UNPROVEN_HEADER => unproven = true,
                 _ => {}
             }
         }
         let length = length.ok_or(Violation::Length)?;
-        Ok(Self { status, length, content_range, retry_after, chain, close })
+        Ok(Self { status, length, content_range, retry_after, chain, have, unproven, close })
     }
 
     fn judge(&self, ask: &Ask) -> Result<Reading, Violation> {
@@ -295,6 +347,7 @@ impl Head {
             200 if ask.is_ranged() => return Err(Violation::Range),
             200 | 206 => {}
             404 => return refusal(Answer::Missing),
+            416 if ask.is_ranged() => return refusal(Answer::Lacking),
             429 => return refusal(Answer::TooMuch),
             503 => {
                 let seconds = self.retry_after.unwrap_or(1).min(MAX_RETRY_AFTER);
@@ -302,12 +355,45 @@ impl Head {
             }
             other => return Err(Violation::Status(other)),
         }
-        let left = ask.body_len();
-        if self.length != left as u64 {
+        let (tells, may_be_empty) = self.tells(ask)?;
+        let body_len = ask.body_len();
+        if self.length != body_len as u64 && !(may_be_empty && self.length == 0) {
             return Err(Violation::Length);
         }
-        Ok(Reading::Body { left, kept: BytesMut::with_capacity(left), chain: self.chain })
+        let left = self.length as usize;
+        Ok(Reading::Body { left, kept: BytesMut::with_capacity(left), tells })
     }
+
+    /// What a good answer's body is, and whether there may be none.
+    fn tells(&self, ask: &Ask) -> Result<(Tells, bool), Violation> {
+        let file = match ask {
+            Ask::Piece { .. } => {
+                let chain = self.chain.filter(|_| !self.unproven);
+                return Ok((Tells::Piece { chain, unproven: self.unproven }, false));
+            }
+            Ask::Chain { file } => *file,
+        };
+        // A file of one piece is whole or not there at all.
+        let have = match &self.have {
+            Some(_) if file.pieces() == 1 => return Err(Violation::Have),
+            Some(digits) => Some(read_have(&file, digits).ok_or(Violation::Have)?),
+            None => None,
+        };
+        let may_be_empty = have.is_some();
+        Ok((Tells::Chain { of: file, have }, may_be_empty))
+    }
+}
+
+/// Reads the digits of a piece set of that file.
+fn read_have(file: &Expected, digits: &str) -> Option<Pieces> {
+    let pieces = file.pieces();
+    if digits.len() != 2 * Pieces::encoded_len(pieces) {
+        return None;
+    }
+    let nibble = |digit: u8| (digit as char).to_digit(16);
+    let byte = |pair: &[u8]| Some((nibble(pair[0])? << 4 | nibble(pair[1])?) as u8);
+    let bytes = digits.as_bytes().chunks_exact(2).map(byte).collect::<Option<Vec<_>>>()?;
+    Pieces::decode(pieces, &bytes).ok()
 }
 
 #[cfg(test)]

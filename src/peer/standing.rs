@@ -1,6 +1,16 @@
 //! What is remembered of each peer: how fast it is, whether to wait before the next try, whether it lied.
 //!
-//! A machine without clock: every call takes `now`. Bounded: the peers heard of longest ago are forgotten first.
+//! A machine without clock: every call takes `now`. Bounded: the peers heard of longest ago are forgotten first, the
+//! banned ones last. An IPv4 address means the same peer whether it is written as such or mapped into IPv6. Rates, round
+//! trips and bans outlive a restart: see [`saved`].
+//!
+//! | whose false piece or state was proven | who is kept out |
+//! |---|---|
+//! | one port of any address | that port, for a day, and twice as long each further time |
+//! | three ports of a public IPv4 address, or of the /64 of a public IPv6 address | the whole address, or /64, while all three are |
+//! | any number of ports of a private or loopback address | those ports: many hosts may sit behind it |
+
+pub mod saved;
 
 use std::{
     collections::HashMap,
@@ -18,6 +28,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const MAX_PAUSE: Duration = Duration::from_secs(300);
 /// The term of a first conviction; it doubles with each further one.
 const FIRST_BAN: Duration = Duration::from_secs(24 * 3600);
+/// The longest term of a ban: a convict is given one more chance a year.
+const MAX_BAN: Duration = Duration::from_secs(365 * 24 * 3600);
 /// Convicted ports of one public address that ban the whole address.
 const PORTS_UNTIL_ADDRESS: usize = 3;
 /// Weight of a new sample in the moving averages.
@@ -69,7 +81,7 @@ impl Standing {
 impl Standings {
     /// The record of a peer, if it was ever met.
     pub fn of(&self, peer: SocketAddr) -> Option<&Standing> {
-        self.peers.get(&peer)
+        self.peers.get(&canonical(peer))
     }
 
     /// All records, in no order.
@@ -89,13 +101,10 @@ impl Standings {
             return true;
         }
         // Behind one private address sit many hosts; a public one is answerable for what it forwards.
-        is_global(peer.ip().to_canonical())
-            && self
-                .peers
-                .iter()
-                .filter(|(other, standing)| same_host(other.ip(), peer.ip()) && standing.is_banned(now))
-                .count()
-                >= PORTS_UNTIL_ADDRESS
+        let ip = peer.ip().to_canonical();
+        let convict =
+            |(other, standing): &(&SocketAddr, &Standing)| same_host(other.ip(), ip) && standing.is_banned(now);
+        is_global(ip) && self.peers.iter().filter(convict).count() >= PORTS_UNTIL_ADDRESS
     }
 
     /// A whole answer came.
@@ -121,14 +130,15 @@ impl Standings {
 
     /// A piece of its was proven.
     pub fn handle_proven(&mut self, peer: SocketAddr, bytes: u64, now: Instant) {
-        self.entry(peer, now).given += bytes;
+        let standing = self.entry(peer, now);
+        standing.given = standing.given.saturating_add(bytes);
     }
 
     /// It could not be reached, broke off or broke the protocol.
     pub fn handle_failure(&mut self, peer: SocketAddr, now: Instant) {
         let standing = self.entry(peer, now);
         let pause = FIRST_PAUSE.saturating_mul(1 << standing.failures.min(16)).min(MAX_PAUSE);
-        standing.failures += 1;
+        standing.failures = standing.failures.saturating_add(1);
         standing.paused_until = Some(now + pause);
     }
 
@@ -140,13 +150,14 @@ impl Standings {
     /// A piece or a state that it alone answers for was proven false. Returns how long it is kept out.
     pub fn handle_convicted(&mut self, peer: SocketAddr, now: Instant) -> Duration {
         let standing = self.entry(peer, now);
-        let term = FIRST_BAN.saturating_mul(1 << standing.convictions.min(8));
-        standing.convictions += 1;
+        let term = FIRST_BAN.saturating_mul(1 << standing.convictions.min(16)).min(MAX_BAN);
+        standing.convictions = standing.convictions.saturating_add(1);
         standing.banned_until = Some(now + term);
         term
     }
 
     fn entry(&mut self, peer: SocketAddr, now: Instant) -> &mut Standing {
+        let peer = canonical(peer);
         if self.peers.len() >= MAX_PEERS && !self.peers.contains_key(&peer) {
             let oldest = |(_, standing): &(&SocketAddr, &Standing)| (standing.is_banned(now), standing.heard);
             let oldest = self.peers.iter().min_by_key(oldest).map(|(peer, _)| *peer);
@@ -158,6 +169,11 @@ impl Standings {
     }
 }
 
+/// One spelling of an address, so that a ban holds for all of them.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    SocketAddr::new(peer.ip().to_canonical(), peer.port())
+}
+
 fn same_host(a: IpAddr, b: IpAddr) -> bool {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => a == b,
@@ -167,68 +183,4 @@ fn same_host(a: IpAddr, b: IpAddr) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(text: &str) -> SocketAddr {
-        text.parse().expect("an address")
-    }
-
-    #[expect(clippy::disallowed_methods, reason = "only as an origin for differences")]
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    #[test]
-    fn failures_pause_a_peer_longer_each_time_and_a_good_answer_ends_it() {
-        let (mut standings, now, peer) = (Standings::default(), start(), at("9.9.9.1:9978"));
-        assert!(standings.is_welcome(peer, now));
-        standings.handle_failure(peer, now);
-        assert!(!standings.is_welcome(peer, now + FIRST_PAUSE / 2));
-        assert!(standings.is_welcome(peer, now + FIRST_PAUSE));
-        standings.handle_failure(peer, now);
-        assert!(!standings.is_welcome(peer, now + FIRST_PAUSE));
-        for _ in 0..40 {
-            standings.handle_failure(peer, now);
-        }
-        assert!(standings.is_welcome(peer, now + MAX_PAUSE));
-        standings.handle_good(peer, now);
-        assert!(standings.is_welcome(peer, now));
-    }
-
-    #[test]
-    fn a_conviction_bans_the_port_and_three_the_public_address_but_never_a_private_one() {
-        let now = start();
-        for (host, whole) in [("9.9.9.1", true), ("127.0.0.9", false), ("10.1.1.1", false)] {
-            let mut standings = Standings::default();
-            for port in 1..=3 {
-                assert!(!standings.is_banned(at(&format!("{host}:77")), now));
-                standings.handle_convicted(at(&format!("{host}:{port}")), now);
-                assert!(standings.is_banned(at(&format!("{host}:{port}")), now));
-            }
-            assert_eq!(standings.is_banned(at(&format!("{host}:77")), now), whole, "{host}");
-            assert!(!standings.is_banned(at("9.9.9.2:1"), now));
-            assert!(!standings.is_banned(at(&format!("{host}:1")), now + FIRST_BAN));
-        }
-    }
-
-    #[test]
-    fn a_second_conviction_bans_twice_as_long() {
-        let (mut standings, now, peer) = (Standings::default(), start(), at("9.9.9.1:9978"));
-        assert_eq!(standings.handle_convicted(peer, now), FIRST_BAN);
-        assert_eq!(standings.handle_convicted(peer, now), 2 * FIRST_BAN);
-    }
-
-    #[test]
-    fn the_record_is_bounded_and_keeps_the_banned_longest() {
-        let (mut standings, now) = (Standings::default(), start());
-        let liar = at("9.9.8.5:1");
-        standings.handle_convicted(liar, now);
-        for n in 0..2 * MAX_PEERS as u32 {
-            let peer = SocketAddr::new(IpAddr::from((0x0100_0000 + n).to_be_bytes()), 9978);
-            standings.handle_failure(peer, now + Duration::from_secs(1));
-        }
-        assert!(standings.iter().count() <= MAX_PEERS);
-        assert!(standings.is_banned(liar, now + Duration::from_secs(2)));
-    }
-}
+mod tests;

@@ -156,6 +156,10 @@ async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return answer::refuse(405, "only GET and HEAD are answered");
     }
+    let headers = convert(&request);
+    if door.flow.leads_back(&headers) {
+        return answer::refuse(508, "this request was sent from here and came back: see proxy in section [mirror]");
+    }
     let location = match locate(&request) {
         Ok(location) => location,
         Err(error) => return answer::refuse(400, &error.to_string()),
@@ -164,7 +168,7 @@ async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
         location,
         is_local: client.is_loopback(),
         head_only: request.method() == Method::HEAD,
-        headers: mirror::passed_on(&convert(&request)),
+        headers: mirror::passed_on(&headers),
     };
     let answer = door.flow.serve(ask).await;
     answer::respond(&request, &door.flow, &door.store, answer)

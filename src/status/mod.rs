@@ -25,7 +25,7 @@ use actix_web::{
 use maud::Markup;
 use tokio::sync::Semaphore;
 
-use crate::{archive::Privacy, dht::Dht, fetch::Fetcher, flow::Flow, peer::Pool, store::Store, upload};
+use crate::{archive::Privacy, dht::Dht, fetch::Fetcher, flow::Flow, mirror::Mirror, peer::Pool, store::Store, upload};
 
 pub use report::Report;
 
@@ -48,6 +48,8 @@ pub struct Window {
     pub fetcher: Fetcher,
     /// Peers.
     pub pool: Pool,
+    /// Mirrors.
+    pub mirror: Mirror,
     /// The DHT, when there is one.
     pub dht: Option<Dht>,
     /// What is kept.

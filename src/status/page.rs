@@ -9,6 +9,8 @@ use super::{
 
 /// Downloads shown.
 const MAX_RECENT: usize = 25;
+/// Mirrors that fail, shown.
+const MAX_FAILING: usize = 20;
 /// Peers shown.
 const MAX_PEERS: usize = 25;
 /// Seconds after which the page is loaded again.
@@ -42,6 +44,7 @@ pub fn render(report: &Report) -> Markup {
         (refusals(report))
         (saved(report))
         (recent(report))
+        (failing(report))
         (who(report))
         (kept(report))
     };
@@ -151,6 +154,31 @@ fn download(file: &Download) -> Markup {
             td.n { (file.pieces_from_mirror) }
             td.n { @if let Some(time) = file.first_byte_ms { (milliseconds(time)) } }
             td.n { (milliseconds(file.took_ms)) }
+        }
+    }
+}
+
+/// Which mirrors do not work?
+fn failing(report: &Report) -> Markup {
+    html! {
+        @if !report.failing_mirrors.is_empty() {
+            section {
+                h2 { "Mirrors that fail" }
+                table {
+                    thead { tr { th { "Mirror" } th.n { "Failures in a row" } th { "Last" } th { "Now" } } }
+                    @for mirror in report.failing_mirrors.iter().take(MAX_FAILING) {
+                        tr {
+                            td { (mirror.host) }
+                            td.n { (mirror.failures) }
+                            td { (mirror.why) }
+                            td {
+                                @if mirror.is_open { span.bad { "passed by for " (mirror.retry_in) " s" } }
+                                @else { "asked as before" }
+                            }
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{dht, fetch, flow::learn::Refusal, store};
+use crate::{dht, fetch, flow::learn::Refusal, mirror::breaker::Failing, store};
 
 use super::Window;
 
@@ -28,6 +28,9 @@ pub struct Report {
     pub dht: Option<Network>,
     /// Every peer met since the start, those that gave most first.
     pub peers: Vec<Peer>,
+    /// Mirrors that failed when they were last asked.
+    #[serde(default)]
+    pub failing_mirrors: Vec<FailingMirror>,
     /// Downloads under way.
     pub under_way: usize,
     /// The latest downloads, newest first.
@@ -82,6 +85,21 @@ pub struct Peer {
     pub convictions: u32,
     /// Whether it is kept out for that.
     pub banned: bool,
+}
+
+/// A mirror that failed when it was last asked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FailingMirror {
+    /// `host` or `host:port`.
+    pub host: String,
+    /// Failures in a row.
+    pub failures: u32,
+    /// Whether it is passed by for now where another mirror is at hand.
+    pub is_open: bool,
+    /// Seconds until it is tried again where one is.
+    pub retry_in: u64,
+    /// Why it failed.
+    pub why: String,
 }
 
 /// A download that ended.
@@ -190,6 +208,7 @@ impl Report {
             },
             dht: window.dht.as_ref().map(|dht| network(dht.snapshot())),
             peers: peers(window),
+            failing_mirrors: window.mirror.failing().into_iter().map(failing_mirror).collect(),
             under_way: fetched.under_way,
             recent: fetched.recent.into_iter().map(|report| download(report, wall)).collect(),
             store: kept(window.store.snapshot()),
@@ -218,6 +237,10 @@ fn peers(window: &Window) -> Vec<Peer> {
         .collect();
     peers.sort_by_key(|peer| (std::cmp::Reverse(peer.given), peer.address));
     peers
+}
+
+fn failing_mirror(Failing { host, failures, is_open, retry_in, why }: Failing) -> FailingMirror {
+    FailingMirror { host, failures, is_open, retry_in: retry_in.as_secs_f64().ceil() as u64, why }
 }
 
 fn download(report: fetch::Report, wall: SystemTime) -> Download {

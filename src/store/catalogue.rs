@@ -12,6 +12,7 @@ use crate::{
 use super::{
     Store, StoreError, learn,
     promises::{self, Found},
+    repositories::Known,
 };
 
 /// Answers to "who vouches for this hash" at most; further ones say nothing new.
@@ -35,22 +36,33 @@ pub struct SuiteInfo {
 }
 
 impl Store {
-    /// What the file at `host[:port]/path`, normalised, must be, when a signed archive says. The longest known repository
-    /// that the path lies in is asked first.
+    /// What the file at `host[:port]/path`, normalised, must be, when a signed archive says. Only the longest known
+    /// repository that the path lies in is asked.
     pub fn promise(&self, key: &str) -> Result<Option<Vouched>, StoreError> {
-        for (known, path) in self.0.repositories.split(key) {
-            let reader = self.0.database.reader();
-            let mut found = promises::at_path(&reader, known.id, path)?;
-            if found.iter().any(|found| found.current) {
-                found.retain(|found| found.current);
-            }
-            let disagree = found.windows(2).any(|two| two[0].expected != two[1].expected);
-            let best = if disagree { latest(&reader, &found)? } else { found.first() };
-            if let Some(best) = best {
-                return Ok(Some(known.vouch(best.expected, path.to_owned())));
-            }
+        let split = self.0.repositories.split(key);
+        split.map_or(Ok(None), |(known, path)| self.promised(&known, path))
+    }
+
+    /// What a file of a repository must be, by its path below that, whatever other repositories the path lies in.
+    pub fn promise_in(&self, repository: &Repository, path: &str) -> Result<Option<Vouched>, StoreError> {
+        let known = self.0.repositories.named(repository);
+        known.map_or(Ok(None), |known| self.promised(&known, path))
+    }
+
+    fn promised(&self, known: &Known, path: &str) -> Result<Option<Vouched>, StoreError> {
+        let reader = self.0.database.reader();
+        let mut found = promises::at_path(&reader, known.id, path)?;
+        if found.iter().any(|found| found.current) {
+            found.retain(|found| found.current);
         }
-        Ok(None)
+        let disagree = found.windows(2).any(|two| two[0].expected != two[1].expected);
+        let best = if disagree { latest(&reader, &found)? } else { found.first() };
+        Ok(best.map(|best| known.vouch(best.expected, path.to_owned())))
+    }
+
+    /// Whether a repository lies inside or around another one that is known, so that both could speak for one path.
+    pub fn is_nested(&self, repository: &Repository) -> bool {
+        self.0.repositories.is_nested(repository)
     }
 
     /// Who vouches for a file now, in the order of their paths; superseded versions have nobody.

@@ -16,7 +16,7 @@ use crate::{
     hash::{ContentHash, Expected, PieceChain},
 };
 
-use super::{Change, Store, StoreError, keep, locked, promises, rebuild, shelf::Shelf};
+use super::{Change, Loan, Store, StoreError, keep, locked, promises, rebuild, shelf::Shelf};
 
 /// Objects looked at in one question for all that is offered; other readers get their turn between two.
 const PAGE: i64 = 256;
@@ -41,12 +41,20 @@ impl Blob {
     }
 }
 
-/// A file that may be given to strangers: held, vouched for by a public repository, and current.
+/// What may be given to strangers of a file: held or lent, vouched for by a public repository, and current.
 pub struct Offer {
     /// The right to name it.
     pub file: Shareable,
-    /// The file.
-    pub blob: Blob,
+    /// What there is of it.
+    pub of: Offered,
+}
+
+/// How much of a file there is to give.
+pub enum Offered {
+    /// All of it.
+    Whole(Blob),
+    /// It is on its way, and some pieces are lent.
+    Lent(Arc<Loan>),
 }
 
 /// Keeps a file from eviction.
@@ -76,14 +84,23 @@ impl Store {
 
     /// Opens a file for strangers; everything that they may not have is `None`, whatever the reason.
     pub fn offer(&self, hash: ContentHash) -> Result<Option<Offer>, StoreError> {
-        let Some(held) = self.held(hash)?.filter(|held| held.chain.is_some()) else { return Ok(None) };
+        // Looked at first: a file that is put in its place meanwhile is found there.
+        let loan = self.0.loans.of(hash);
+        let held = self.held(hash)?.filter(|held| held.chain.is_some());
+        if held.is_none() && loan.is_none() {
+            return Ok(None);
+        }
         let shareable = self.by_hash(hash)?.iter().find_map(|vouched| vouched.shareable());
         let Some(file) = shareable else { return Ok(None) };
-        let blob = self.open_held(hash, held)?.filter(|blob| blob.expected == *file.expected());
-        Ok(blob.map(|blob| Offer { file, blob }))
+        let blob = match held {
+            Some(held) => self.open_held(hash, held)?.filter(|blob| blob.expected == *file.expected()),
+            None => None,
+        };
+        let loan = || loan.filter(|loan| loan.expected() == file.expected()).map(Offered::Lent);
+        Ok(blob.map(Offered::Whole).or_else(loan).map(|of| Offer { file, of }))
     }
 
-    /// The hashes of all files that [`Store::offer`] would give.
+    /// The hashes of all files that [`Store::offer`] would give whole.
     pub fn offered(&self) -> Result<Vec<ContentHash>, StoreError> {
         let mut offered = Vec::new();
         let mut after = Vec::new();

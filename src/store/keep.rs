@@ -36,7 +36,7 @@ impl Store {
                 self.0.reserve(expected, &written)?.map_err(|_| StoreError::Full)?
             }
         };
-        Partial::create(&self.0.partials, expected, written, number, self.0.shelf.clone())
+        Partial::create(&self.0.partials, expected, written, number, self.0.shelf.clone(), self.0.loans.clone())
     }
 
     /// Puts a proven file in its place and opens it. When this fails the partial is gone and nothing was kept.
@@ -91,7 +91,7 @@ impl Store {
         }
         flush(&mut writer, &self.0.shelf)?;
         drop(writer);
-        drop(partial);
+        partial.keep();
         self.0.tell(Change::Stored(expected.hash));
         let blob = self.open_object(expected.hash)?.ok_or(StoreError::Full)?;
         match self.make_room(0) {

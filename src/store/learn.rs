@@ -39,6 +39,8 @@ pub enum Recorded {
     Same,
     /// Made before the one that is known: nothing was learned.
     Older,
+    /// Its repository would share paths with another one, see [`Store::is_nested`]: nothing was learned.
+    Nested,
 }
 
 impl Store {
@@ -77,8 +79,15 @@ impl Store {
                 .execute("UPDATE repository SET shareable = ?2 WHERE id = ?1", params![repository, shareable])?;
             let suite = suite_row(&transaction, repository, suite_dir, seconds(date), signer, digest)?;
             learn_members(&transaction, repository, suite, suite_dir, digest, &members)?;
-        } else if !shareable {
-            transaction.execute("UPDATE repository SET shareable = 0 WHERE id = ?1", [repository])?;
+        } else {
+            // Signed anew, and by whom it was may matter to people.
+            transaction.execute(
+                "UPDATE suite SET signer = ?3 WHERE repository = ?1 AND dir = ?2",
+                params![repository, suite_dir, signer],
+            )?;
+            if !shareable {
+                transaction.execute("UPDATE repository SET shareable = 0 WHERE id = ?1", [repository])?;
+            }
         }
         transaction.commit()?;
         self.0.repositories.reload(&writer)?;

@@ -11,24 +11,26 @@
 //! ```
 //!
 //! A file enters by [`Store::begin`] -> [`Partial`] -> [`Store::commit`] with its proof, and by no other way. Room is
-//! counted before the first byte arrives. Readers and writers of the catalogue have a connection each, so that learning
+//! counted before the first byte arrives. Pieces of a partial may be lent to peers meanwhile ([`Partial::lend`]). Readers and writers of the catalogue have a connection each, so that learning
 //! an index does not hold up a request.
 //!
 //! [`Store`] is a handle: clone it freely. Its methods block on disk; async callers go through `spawn_blocking`.
 //!
-//! **Locks**, in the order in which they may be taken: `evicting`, the writer, the reader or the shelf. The last two are
-//! held for microseconds.
+//! **Locks**, in the order in which they may be taken: `evicting`, the writer, the reader or the shelf, the loans. The last
+//! three are held for microseconds.
 
 mod catalogue;
 mod evict;
 mod have;
 mod keep;
 mod learn;
+mod lend;
 mod marks;
 mod objects;
 mod pages;
 mod part;
 mod partial;
+mod pins;
 mod promises;
 mod rebuild;
 mod repositories;
@@ -45,16 +47,21 @@ use std::{
 
 use tokio::sync::broadcast;
 
-use crate::{archive::Repository, hash::ContentHash};
+use crate::{
+    archive::Repository,
+    hash::{ContentHash, Expected},
+};
 
 pub use catalogue::SuiteInfo;
-pub use have::{Blob, Offer};
+pub use have::{Blob, Offer, Offered};
 pub use learn::{Gathering, Recorded};
+pub use lend::{Lent, Loan, MAX_PIECES};
 pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
 pub use why::{Holding, Index, Sought, Vouching};
 
+use lend::Loans;
 use marks::Marks;
 use objects::Objects;
 use repositories::Repositories;
@@ -133,6 +140,10 @@ pub enum Change {
     Stored(ContentHash),
     /// A file is no longer held.
     Gone(ContentHash),
+    /// A file on its way lends its first piece.
+    Lent(Expected),
+    /// A file that lent pieces will not be held: its download ended without it.
+    Withdrawn(ContentHash),
     /// The archive said something new: what is current, and so what may be offered, can differ.
     Learned,
 }
@@ -167,6 +178,7 @@ struct Inner {
     partials: PathBuf,
     marks: Marks,
     shelf: Arc<Mutex<Shelf>>,
+    loans: Loans,
     evicting: Mutex<()>,
     repositories: Repositories,
     changes: broadcast::Sender<Change>,
@@ -198,6 +210,7 @@ impl Store {
         let database = Database::open(&path.join("catalogue.sqlite"))?;
         let shelf = rebuild::reconcile(&mut database.writer(), &objects)?;
         let repositories = Repositories::load(&database, Box::new(allowed))?;
+        let changes = broadcast::Sender::new(CHANGES);
         let store = Self(Arc::new(Inner {
             config: Config { path, ..config.clone() },
             database,
@@ -205,9 +218,10 @@ impl Store {
             partials,
             marks,
             shelf: Arc::new(Mutex::new(shelf)),
+            loans: Loans::new(changes.clone()),
             evicting: Mutex::default(),
             repositories,
-            changes: broadcast::Sender::new(CHANGES),
+            changes,
             _lock: lock,
         }));
         match store.make_room(0) {

@@ -12,9 +12,15 @@ use std::{
     },
 };
 
-use crate::hash::Expected;
+use crate::hash::{Expected, PieceChain};
 
-use super::{StoreError, locked, objects::private_file, shelf::Shelf};
+use super::{
+    StoreError,
+    lend::{Lent, Loan, Loans},
+    locked,
+    objects::private_file,
+    shelf::Shelf,
+};
 
 /// A file whose bytes arrive in any order, in room set aside for all of them. Dropped, it is gone, room and all.
 pub struct Partial {
@@ -24,6 +30,10 @@ pub struct Partial {
     written: Arc<AtomicU64>,
     number: u64,
     shelf: Arc<Mutex<Shelf>>,
+    loans: Loans,
+    loan: Arc<Loan>,
+    /// Whether the file lies in its place among the objects.
+    kept: bool,
 }
 
 impl Partial {
@@ -34,10 +44,15 @@ impl Partial {
         written: Arc<AtomicU64>,
         number: u64,
         shelf: Arc<Mutex<Shelf>>,
+        loans: Loans,
     ) -> Result<Self, StoreError> {
         let path = dir.join(format!("{}-{number}", expected.hash));
         match private_file(&path) {
-            Ok(file) => Ok(Self { expected, path, file: Arc::new(file), written, number, shelf }),
+            Ok(file) => {
+                let file = Arc::new(file);
+                let loan = Arc::new(Loan::new(expected, file.clone()));
+                Ok(Self { expected, path, file, written, number, shelf, loans, loan, kept: false })
+            }
             Err(error) => {
                 locked(&shelf).release(number);
                 Err(StoreError::at(path)(error))
@@ -71,6 +86,33 @@ impl Partial {
         self.file.clone()
     }
 
+    /// Lends a piece that is wholly written to peers, from now on until it is taken back or the partial is dropped.
+    ///
+    /// The caller sees to it that the file is one that may be named to strangers ([`Vouched::shareable`]), and that
+    /// nothing but what [`Lent`] says is lent. Files of one piece, and of more than [`MAX_PIECES`], are never lent in
+    /// parts.
+    ///
+    /// [`Vouched::shareable`]: crate::archive::Vouched::shareable
+    /// [`MAX_PIECES`]: super::MAX_PIECES
+    pub fn lend(&self, piece: usize, how: Lent) {
+        self.loans.lend(&self.loan, piece, how);
+    }
+
+    /// Takes a piece back. To be called before any other bytes are written in its place.
+    pub fn unlend(&self, piece: usize) {
+        self.loans.unlend(&self.loan, piece);
+    }
+
+    /// Lends the file's piece hashes, each of which is proven.
+    pub fn lend_chain(&self, chain: PieceChain) {
+        self.loans.lend_chain(&self.loan, chain);
+    }
+
+    /// The file lies in its place: whoever reads what was lent may go on.
+    pub(super) fn keep(mut self) {
+        self.kept = true;
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -95,5 +137,6 @@ impl Drop for Partial {
         // After a commit the name has moved away and the room is given back; both are then nothing to do.
         let _ = fs::remove_file(&self.path);
         locked(&self.shelf).release(self.number);
+        self.loans.end(&self.loan, self.kept);
     }
 }

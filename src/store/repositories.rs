@@ -73,10 +73,11 @@ impl Repositories {
         Ok(())
     }
 
-    /// Cuts `host[:port]/path` into each known repository that it may lie in and the path below it, the longest first.
-    pub(super) fn split<'key>(&self, key: &'key str) -> Vec<(Arc<Known>, &'key str)> {
+    /// Cuts `host[:port]/path` into the longest known repository that it lies in and the path below it. A shorter one has
+    /// no say there, also where the longest says nothing.
+    pub(super) fn split<'key>(&self, key: &'key str) -> Option<(Arc<Known>, &'key str)> {
         if key.len() > KEY_MAX {
-            return Vec::new();
+            return None;
         }
         let names = self.known.read().unwrap_or_else(PoisonError::into_inner);
         let within = key.len().min(names.longest + 1);
@@ -85,8 +86,13 @@ impl Repositories {
             .enumerate()
             .rev()
             .filter(|&(_, &byte)| byte == b'/')
-            .filter_map(|(slash, _)| Some((names.by_name.get(&key[..slash])?.clone(), &key[slash + 1..])))
-            .collect()
+            .find_map(|(slash, _)| Some((names.by_name.get(&key[..slash])?.clone(), &key[slash + 1..])))
+    }
+
+    /// Whether it lies inside or around another one that is known.
+    pub(super) fn is_nested(&self, repository: &Repository) -> bool {
+        let names = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        names.by_id.values().any(|known| known.repository.is_nested_with(repository))
     }
 
     pub(super) fn by_id(&self, id: u32) -> Option<Arc<Known>> {

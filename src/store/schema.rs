@@ -15,6 +15,7 @@
 //! A promise is not current when the listing named it in its version before this one and does not name it any more:
 //! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
 //! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
+//! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing. `object.chain` is NULL for a file found without a row: not believed until it has been hashed.
@@ -34,7 +35,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -95,6 +96,10 @@ const MIGRATIONS: [&str; 2] = [
         id     INTEGER PRIMARY KEY,
         places BLOB NOT NULL
     );
+",
+    "
+    ALTER TABLE suite ADD COLUMN keys TEXT;
+    ALTER TABLE suite ADD COLUMN keys_until INTEGER;
 ",
 ];
 
@@ -283,5 +288,25 @@ mod tests {
             let counts = ["repository", "suite", "listing", "page", "places", "object"].map(count);
             assert_eq!(counts, [1, 0, 0, 0, 0, 1]);
         }
+    }
+
+    #[test]
+    fn a_catalogue_of_the_second_version_keeps_its_suites() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("catalogue.sqlite");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&MIGRATIONS[..2].concat()).unwrap();
+        old.execute_batch(
+            "INSERT INTO repository VALUES (1, 'mirror.example.org/debian', 1);
+             INSERT INTO suite VALUES (1, 1, 'dists/sid', 5, 'key', x'00', 5);
+             PRAGMA user_version = 2;",
+        )
+        .unwrap();
+        drop(old);
+        let database = Database::open(&path).unwrap();
+        let row = database.reader().query_row("SELECT date, keys, keys_until FROM suite", [], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, Option<String>>(1)?, row.get::<_, Option<i64>>(2)?))
+        });
+        assert_eq!(row.unwrap(), (5, None, None));
     }
 }

@@ -11,6 +11,7 @@ use crate::hash::{Expected, PIECE_SIZE, Verified};
 
 mod crash;
 mod learning;
+mod lend;
 mod room;
 mod why;
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use crate::{
-    archive::{Vouched, path},
+    archive::{Repository, Vouched, path},
     hash::{ContentHash, Expected},
 };
 
@@ -33,6 +33,8 @@ const LISTING: &str = "
 pub enum Sought<'a> {
     /// By `host[:port]/path`, normalised.
     At(&'a str),
+    /// By a repository and its path below that, normalised.
+    In(&'a Repository, &'a str),
     /// By its path below whichever repository, normalised.
     Path(&'a str),
     /// By its digest.
@@ -100,17 +102,14 @@ impl Store {
         )?;
         catalogue.pragma_update(None, "cache_size", -CACHE)?;
         let found = match *sought {
-            Sought::At(key) => {
-                let mut found = Vec::new();
-                for (known, path) in self.0.repositories.split(key) {
-                    let here = promises::at_path(&catalogue, known.id, path)?;
-                    found.extend(here.into_iter().map(|found| (known.id, found)));
-                    if !found.is_empty() {
-                        break;
-                    }
-                }
-                found
-            }
+            Sought::At(key) => match self.0.repositories.split(key) {
+                Some((known, path)) => in_repository(&catalogue, known.id, path)?,
+                None => Vec::new(),
+            },
+            Sought::In(repository, path) => match self.0.repositories.named(repository) {
+                Some(known) => in_repository(&catalogue, known.id, path)?,
+                None => Vec::new(),
+            },
             Sought::Path(path) => promises::scan(&catalogue, VOUCHINGS_MAX, |promise| promise.path == path)?,
             Sought::Hash(hash) => match promises::of_hash(&catalogue, hash)? {
                 current if !current.is_empty() => without_twins(current),
@@ -181,6 +180,10 @@ impl Store {
             learned: time(row.get(5)?),
         }))
     }
+}
+
+fn in_repository(catalogue: &Connection, repository: u32, path: &str) -> Result<Vec<(u32, Found)>, StoreError> {
+    Ok(promises::at_path(catalogue, repository, path)?.into_iter().map(|found| (repository, found)).collect())
 }
 
 /// A member of a Release is promised under its own path and by its hash: the latter says nothing more.

@@ -15,12 +15,24 @@ use actix_web::{
 };
 use futures_util::stream;
 
-use crate::store::{Blob, Offer, Part};
+use crate::{
+    hash::{PieceChain, Pieces},
+    store::{Blob, Lent, Loan, Offered, Part},
+};
 
 use super::{Give, Meter, Peer, ask::Ask, budget::MISS, seats::Seat};
 
 /// Names a piece chain: the SHA-256 of its bytes, in hexadecimal.
 const CHAIN: &str = "x-huddle-chain";
+
+/// Which pieces an unfinished holder has: the bytes of [`Pieces`], in hexadecimal.
+const HAVE: &str = "x-huddle-have";
+
+/// Marks bytes that came from a mirror and are not proven yet.
+const UNPROVEN: &str = "x-huddle-unproven";
+
+/// Bytes of a body that are read at a time.
+const CHUNK: u64 = 64 * 1024;
 
 /// What a peer is told to wait when all places are taken.
 const BUSY_WAIT: Duration = Duration::from_secs(2);
@@ -51,74 +63,117 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
         }
         Err(_) => return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT),
     };
-    let sending = Sending { give: give.into_inner(), peer, _active: None, _place: place };
-    match asked {
-        Ask::File(_) => file(&request, offer, sending),
-        Ask::Pieces(_) => pieces(&request, &offer, sending),
+    let sending = Sending { give, _active: None, _place: place };
+    match (asked, offer.of) {
+        (Ask::File(_), Offered::Whole(blob)) => file(&request, blob, sending),
+        (Ask::Pieces(_), Offered::Whole(blob)) => chain(&request, &blob.chain, sending),
+        (Ask::File(_), Offered::Lent(loan)) => part(&request, loan, sending),
+        (Ask::Pieces(_), Offered::Lent(loan)) => have(&request, &loan, sending),
     }
 }
 
 /// What a body holds for as long as it is sent.
 struct Sending {
-    give: Arc<Give>,
-    peer: Peer,
+    give: Data<Give>,
     _active: Option<Active>,
     _place: Seat,
 }
 
-fn file(request: &HttpRequest, offer: Offer, sending: Sending) -> HttpResponse {
-    let size = offer.blob.expected.size;
-    // Nothing here has a validator, so that an If-Range never holds (RFC 9110, section 13.1.5).
-    let range = request.headers().get(header::RANGE).filter(|_| !request.headers().contains_key(header::IF_RANGE));
-    let part = match range.map(header::HeaderValue::to_str) {
-        Some(Ok(range)) => Part::parse(range, size),
-        _ => Part::Whole,
-    };
-    let (mut response, bytes) = match part {
+fn file(request: &HttpRequest, blob: Blob, sending: Sending) -> HttpResponse {
+    let size = blob.expected.size;
+    let (mut response, bytes) = match asked_part(request, size) {
         Part::Whole => (HttpResponse::Ok(), 0..size),
-        Part::Bytes(bytes) => {
-            let mut response = HttpResponse::PartialContent();
-            let last = bytes.end - 1;
-            response.insert_header((header::CONTENT_RANGE, format!("bytes {}-{last}/{size}", bytes.start)));
-            (response, bytes)
-        }
-        Part::Nothing => {
-            return HttpResponse::RangeNotSatisfiable()
-                .insert_header((header::CONTENT_RANGE, format!("bytes */{size}")))
-                .finish();
-        }
+        Part::Bytes(bytes) => (partial_content(&bytes, size), bytes),
+        Part::Nothing => return unsatisfiable(size),
     };
-    response
-        .insert_header((header::ACCEPT_RANGES, "bytes"))
-        .insert_header((CHAIN, offer.blob.chain.digest().to_string()));
-    send(request, &mut response, Source::Blob(Arc::new(offer.blob)), bytes, sending)
+    response.insert_header((header::ACCEPT_RANGES, "bytes")).insert_header((CHAIN, blob.chain.digest().to_string()));
+    send(request, &mut response, Source::Blob(Arc::new(blob)), bytes, sending)
 }
 
-fn pieces(request: &HttpRequest, offer: &Offer, sending: Sending) -> HttpResponse {
+/// Pieces of a file on its way. What is asked for is here in part, so that nothing of it counts as a miss.
+fn part(request: &HttpRequest, loan: Arc<Loan>, sending: Sending) -> HttpResponse {
+    let size = loan.expected().size;
+    let bytes = match asked_part(request, size) {
+        Part::Bytes(bytes) => bytes,
+        Part::Nothing => return unsatisfiable(size),
+        Part::Whole => return HttpResponse::NotFound().finish(),
+    };
+    let mut response = partial_content(&bytes, size);
+    match (loan.lent(&bytes), loan.chain()) {
+        (None, _) => return unsatisfiable(size),
+        (Some(Lent::FromMirror), _) => drop(response.insert_header((UNPROVEN, "1"))),
+        (Some(Lent::Proven), Some(chain)) => drop(response.insert_header((CHAIN, chain.digest().to_string()))),
+        (Some(Lent::Proven), None) => {}
+    }
+    send(request, &mut response, Source::Loan(loan), bytes, sending)
+}
+
+fn chain(request: &HttpRequest, chain: &PieceChain, sending: Sending) -> HttpResponse {
+    tell(request, HttpResponse::Ok(), Some(chain), sending)
+}
+
+/// Which pieces an unfinished file has, and its chain when that is proven.
+fn have(request: &HttpRequest, loan: &Loan, sending: Sending) -> HttpResponse {
     let mut response = HttpResponse::Ok();
-    response.insert_header((CHAIN, offer.blob.chain.digest().to_string()));
-    let chain = Bytes::from(offer.blob.chain.encode());
-    let bytes = 0..chain.len() as u64;
-    send(request, &mut response, Source::Memory(chain), bytes, sending)
+    response.insert_header((HAVE, digits(&loan.pieces())));
+    tell(request, response, loan.chain().as_ref(), sending)
+}
+
+fn tell(
+    request: &HttpRequest,
+    mut response: HttpResponseBuilder,
+    chain: Option<&PieceChain>,
+    sending: Sending,
+) -> HttpResponse {
+    if let Some(chain) = chain {
+        response.insert_header((CHAIN, chain.digest().to_string()));
+    }
+    let body = Bytes::from(chain.map(PieceChain::encode).unwrap_or_default());
+    let bytes = 0..body.len() as u64;
+    send(request, &mut response, Source::Memory(body), bytes, sending)
+}
+
+fn digits(pieces: &Pieces) -> String {
+    pieces.encode().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// How much of a file is asked for. Nothing here has a validator, so that an If-Range never holds (RFC 9110, section
+/// 13.1.5).
+fn asked_part(request: &HttpRequest, size: u64) -> Part {
+    let range = request.headers().get(header::RANGE).filter(|_| !request.headers().contains_key(header::IF_RANGE));
+    match range.map(header::HeaderValue::to_str) {
+        Some(Ok(range)) => Part::parse(range, size),
+        _ => Part::Whole,
+    }
+}
+
+fn partial_content(bytes: &Range<u64>, size: u64) -> HttpResponseBuilder {
+    let mut response = HttpResponse::PartialContent();
+    let last = bytes.end - 1;
+    response.insert_header((header::CONTENT_RANGE, format!("bytes {}-{last}/{size}", bytes.start)));
+    response
+}
+
+fn unsatisfiable(size: u64) -> HttpResponse {
+    HttpResponse::RangeNotSatisfiable().insert_header((header::CONTENT_RANGE, format!("bytes */{size}"))).finish()
 }
 
 /// Where a body's bytes come from.
 #[derive(Clone)]
 enum Source {
     Blob(Arc<Blob>),
+    Loan(Arc<Loan>),
     Memory(Bytes),
 }
 
 impl Source {
     async fn read(&self, at: u64, length: usize) -> std::io::Result<Bytes> {
-        match self {
-            Self::Memory(bytes) => Ok(bytes.slice(at as usize..at as usize + length)),
-            Self::Blob(blob) => {
-                let blob = blob.clone();
-                let read = web::block(move || blob.read(at, length)).await;
-                read.map_err(std::io::Error::other)?.map(Bytes::from)
-            }
-        }
+        let read = match self.clone() {
+            Self::Memory(bytes) => return Ok(bytes.slice(at as usize..at as usize + length)),
+            Self::Blob(blob) => web::block(move || blob.read(at, length)).await,
+            Self::Loan(loan) => web::block(move || loan.read(at, length)).await,
+        };
+        read.map_err(std::io::Error::other)?.map(Bytes::from)
     }
 }
 
@@ -137,11 +192,10 @@ fn send(
     }
     sending._active = Some(Active::new(&sending.give.meter));
     let body = stream::unfold((source, bytes, sending), |(source, mut left, sending)| async move {
-        let length = (left.end - left.start).min(sending.give.pace.chunk() as u64) as usize;
+        let length = (left.end - left.start).min(CHUNK) as usize;
         if length == 0 {
             return None;
         }
-        sending.give.pace.take(sending.peer, length).await;
         let chunk = source.read(left.start, length).await;
         // After an error there is no next chunk; the connection ends short of the promised length.
         left.start = if chunk.is_ok() { left.start + length as u64 } else { left.end };

@@ -34,6 +34,8 @@ pub(super) struct Faucet {
     /// Bytes that may go at once after a pause.
     burst: u64,
     level: i128,
+    /// What may go out of turn.
+    aside: i128,
     filled: Instant,
     /// Peers with turns to come, the next one first.
     round: VecDeque<Peer>,
@@ -49,6 +51,7 @@ impl Faucet {
             rate,
             burst,
             level: i128::from(burst) * NANOS,
+            aside: i128::from(burst) * NANOS,
             filled: now,
             round: VecDeque::new(),
             turns: HashMap::new(),
@@ -78,6 +81,19 @@ impl Faucet {
         }
     }
 
+    /// Whether so few bytes may go before those who wait; then they are taken from the bucket. That is an eighth of the
+    /// rate at most, so that a flood of small answers leaves turns for the rest.
+    pub(super) fn goes_at_once(&mut self, bytes: u64, now: Instant) -> bool {
+        self.fill(now);
+        let cost = i128::from(bytes) * NANOS;
+        let goes = cost <= self.aside;
+        if goes {
+            self.aside -= cost;
+            self.level -= cost;
+        }
+        goes
+    }
+
     /// The next turn that may be taken, or when there will be one. `None` while nobody waits.
     #[must_use]
     pub(super) fn poll(&mut self, now: Instant) -> Option<Output> {
@@ -102,7 +118,9 @@ impl Faucet {
     fn fill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.filled).as_nanos();
         let gained = i128::try_from(elapsed).unwrap_or(i128::MAX).saturating_mul(self.rate.into());
-        self.level = self.level.saturating_add(gained).min(i128::from(self.burst) * NANOS);
+        let full = i128::from(self.burst) * NANOS;
+        self.level = self.level.saturating_add(gained).min(full);
+        self.aside = self.aside.saturating_add(gained / 8).min(full);
         self.filled = self.filled.max(now);
     }
 }
@@ -170,6 +188,27 @@ mod tests {
         assert_eq!(faucet.poll(start), None);
         faucet.forget(peer(2), second);
         assert!(faucet.turns.is_empty() && faucet.round.is_empty());
+    }
+
+    #[test]
+    fn small_answers_go_at_once_are_counted_and_leave_most_of_the_rate_to_the_rest() {
+        let start = Instant::now();
+        let mut faucet = Faucet::new(80_000, start);
+        let (mut small, mut turns, mut now) = (0, 0, start);
+        while now < start + Duration::from_secs(20) {
+            while faucet.goes_at_once(250, now) {
+                small += 250;
+            }
+            faucet.ask(peer(1), 1000);
+            while let Some(Output::Pour(_)) = faucet.poll(now) {
+                turns += 1000;
+                faucet.ask(peer(1), 1000);
+            }
+            now += Duration::from_millis(10);
+        }
+        assert!((190_000..=220_000).contains(&small), "{small}");
+        assert!((1_370_000..=1_430_000).contains(&turns), "{turns}");
+        assert!(small + turns <= 20 * 80_000 + 10_000 + 1000);
     }
 
     #[test]

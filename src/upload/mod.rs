@@ -4,17 +4,30 @@
 //! answered like what is not here.
 //!
 //! ```text
-//!  GET|HEAD /~/<sha256>          the file, or one Range of it:  200, 206, 416
-//!  GET|HEAD /~/<sha256>/pieces   its piece chain as bytes:      200
-//!       X-Huddle-Chain: <sha256 of the chain>                   with all of these
-//!  anything else                                                404 (costs the asker more than a hit)
-//!  too many uploads at once                                     503 and Retry-After
-//!  an address that asked or missed too much                     429 and Retry-After
+//!  a file that is held
+//!  GET|HEAD /~/<sha256>          the file, or one Range of it:      200, 206, 416
+//!  GET|HEAD /~/<sha256>/pieces   its piece chain as bytes:          200
+//!       X-Huddle-Chain: <sha256 of the chain>                       with all of these
+//!
+//!  a file on its way, of which pieces are lent
+//!  GET|HEAD /~/<sha256>          a Range of pieces that it has:     206; of others, or not yet: 416; the whole: 404
+//!       X-Huddle-Unproven: 1     the bytes came from a mirror and are not proven
+//!  GET|HEAD /~/<sha256>/pieces   its chain if proven, or nothing:   200
+//!       X-Huddle-Have: 05        the pieces that it has: one bit each, the lowest of each byte first, in hexadecimal
+//!       X-Huddle-Chain: ...      with proven bytes and a chain, once every state of that is proven
+//!
+//!  anything else                                                    404 (costs the asker more than a hit)
+//!  too many uploads at once                                         503 and Retry-After
+//!  an address that asked or missed too much                         429 and Retry-After
 //! ```
 //!
+//! A piece that is not there yet is `416` and no miss: who asks has been told that the file is here, and asks again. So
+//! `404` goes on to mean that there is nothing at all.
+//!
 //! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
-//! uploads, the store's offer, and a body that the [`faucet`] lets through. [`budget`], [`faucet`] and [`ask`] are pure;
-//! `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
+//! uploads, the store's offer, and a stream that writes what the [`faucet`] lets through: one rate for all bytes that
+//! sockets take, shared fairly among peers. It is of this port alone; what apt is given never waits for it. [`budget`],
+//! [`faucet`] and [`ask`] are pure; `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
 
 mod answer;
 mod ask;
@@ -46,6 +59,7 @@ use budget::Budget;
 use pace::Pace;
 use peer::Peer;
 use seats::Seats;
+use wire::Gate;
 
 /// How long a new connection may take for its first request's head.
 const HEAD_WAIT: Duration = Duration::from_secs(10);
@@ -71,6 +85,25 @@ pub struct Config {
     pub connections_per_address: usize,
     /// Sockets of listening backlog that the system keeps.
     pub backlog: u32,
+    /// How slow a peer may be.
+    pub patience: Patience,
+}
+
+/// How slow a peer may be before its connection is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// While bytes wait for it, it takes ...
+    pub window: Duration,
+    /// ... so many of them in each such time. The time that it waits for its turn under the limit does not count.
+    pub bytes: u64,
+    /// A connection on which nothing is sent for so long is of no use, whatever trickles in.
+    pub silence: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { window: Duration::from_secs(20), bytes: 20 * 2048, silence: Duration::from_secs(180) }
+    }
 }
 
 impl Default for Config {
@@ -82,6 +115,7 @@ impl Default for Config {
             connections: 512,
             connections_per_address: 24,
             backlog: 256,
+            patience: Patience::default(),
         }
     }
 }
@@ -129,7 +163,6 @@ struct Give {
     meter: Meter,
     budget: Mutex<Budget>,
     places: Seats,
-    pace: Pace,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the door to the clock, for the faucet's first moment")]
@@ -146,9 +179,9 @@ pub fn start(
         meter: meter.clone(),
         budget: Mutex::default(),
         places: Seats::new(config.uploads, config.uploads_per_address),
-        pace: pace.clone(),
     });
     let seats = Seats::new(config.connections, config.connections_per_address);
+    let gate = Gate { seats, meter: meter.clone(), pace: pace.clone(), patience: config.patience };
     let mut server = Server::build()
         .workers(1)
         .worker_max_blocking_threads(READERS)
@@ -157,9 +190,9 @@ pub fn start(
         .shutdown_timeout(3)
         .disable_signals();
     for listener in listeners {
-        let (give, seats, meter) = (give.clone(), seats.clone(), meter.clone());
+        let (give, gate) = (give.clone(), gate.clone());
         server = server.listen("upload", listener, move || {
-            let (give, seats, meter) = (give.clone(), seats.clone(), meter.clone());
+            let (give, gate) = (give.clone(), gate.clone());
             let app = App::new().app_data(give).default_service(web::to(answer::answer));
             let http = HttpService::build()
                 .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
@@ -167,7 +200,7 @@ pub fn start(
                 .client_disconnect_timeout(HEAD_WAIT)
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |socket| {
-                let admitted = wire::admit(socket, &seats, &meter);
+                let admitted = gate.admit(socket);
                 async move { admitted }
             })
             .and_then(http.map_err(|error| tracing::debug!(%error, "a peer's connection ended")))

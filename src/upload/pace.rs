@@ -1,4 +1,4 @@
-//! The faucet's driver: uploads wait here for their turn.
+//! The faucet's driver: what is written to peers waits here for its turn.
 #![expect(clippy::disallowed_methods, reason = "the driver that waits by the clock")]
 
 use std::{
@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Notify, oneshot};
 
 use super::{
@@ -49,14 +50,11 @@ impl Pace {
         Self { chunk: (rate / 16).clamp(CHUNK_MIN, CHUNK) as usize, line: Some(Arc::new(line)) }
     }
 
-    /// Bytes to ask for at once.
-    pub(super) fn chunk(&self) -> usize {
-        self.chunk
-    }
-
-    /// Waits for the turn of so many bytes. Dropped, the turn is given up.
-    pub(super) async fn take(&self, peer: Peer, bytes: usize) {
-        let Some(line) = &self.line else { return };
+    /// Asks for a turn to write so many bytes, or fewer on a slow line: how many, and when they may go. `None` when there is
+    /// no limit. Dropped, the turn is given up.
+    pub(super) fn turn(&self, peer: Peer, bytes: usize) -> Option<(usize, BoxFuture<'static, ()>)> {
+        let line = self.line.clone()?;
+        let bytes = bytes.min(self.chunk);
         let (turn, ticket) = {
             let mut queue = line.queue();
             let ticket = queue.faucet.ask(peer, bytes as u64);
@@ -64,10 +62,20 @@ impl Pace {
             queue.waiting.insert(ticket, given);
             (turn, ticket)
         };
-        let _waits = Waits { line, peer, ticket };
         line.asked.notify_one();
-        // The sender leaves the map only when the turn is given or when this is dropped.
-        let _ = turn.await;
+        let waits = Waits { line, peer, ticket };
+        let given = async move {
+            // The sender leaves the map only when the turn is given or when this is dropped.
+            let _ = turn.await;
+            drop(waits);
+        };
+        Some((bytes, given.boxed()))
+    }
+
+    /// Whether so few bytes may go out of turn; then they are counted.
+    pub(super) fn goes_at_once(&self, bytes: usize) -> bool {
+        let Some(line) = &self.line else { return true };
+        line.queue().faucet.goes_at_once(bytes as u64, Instant::now())
     }
 
     /// Gives turns, for ever.
@@ -107,13 +115,13 @@ impl Line {
 }
 
 /// An upload's place in the queue.
-struct Waits<'a> {
-    line: &'a Line,
+struct Waits {
+    line: Arc<Line>,
     peer: Peer,
     ticket: Ticket,
 }
 
-impl Drop for Waits<'_> {
+impl Drop for Waits {
     fn drop(&mut self) {
         let mut queue = self.line.queue();
         if queue.waiting.remove(&self.ticket).is_some() {

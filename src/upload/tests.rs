@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
+    ops::Range,
     time::UNIX_EPOCH,
 };
 
@@ -15,6 +16,9 @@ use crate::{
 };
 
 use super::*;
+
+mod lent;
+mod limits;
 
 /// A public port with a store behind it.
 struct Port {
@@ -42,21 +46,32 @@ fn verified(bytes: &[u8]) -> Verified {
     hasher.finish().unwrap()
 }
 
+fn vouch(bytes: &[u8], repository: &str, shareable: bool) -> Vouched {
+    let path = format!("pool/{}.deb", ContentHash::of(bytes));
+    Vouched::restore(*verified(bytes).expected(), Repository::restore(repository), path, shareable)
+}
+
 impl Port {
     /// Publishes a Release with these files and keeps them.
     fn hold(&self, day: u64, repository: &str, shareable: bool, files: &[&[u8]]) {
-        let repository = Repository::restore(repository);
-        let vouch = |bytes: &&[u8]| {
-            let path = format!("pool/{}.deb", ContentHash::of(bytes));
-            Vouched::restore(*verified(bytes).expected(), repository.clone(), path, shareable)
-        };
-        let date = UNIX_EPOCH + Duration::from_secs(day * 86400);
-        self.store.record_release(&repository, "", date, "key", files.iter().map(vouch)).unwrap();
+        self.publish(day, repository, shareable, files);
         for bytes in files {
             let partial = self.store.begin(*verified(bytes).expected()).unwrap();
             partial.write_at(0, bytes).unwrap();
-            self.store.commit(partial, verified(bytes), &vouch(bytes)).unwrap();
+            self.keep(partial, bytes, repository, shareable);
         }
+    }
+
+    /// Publishes a Release with these files.
+    fn publish(&self, day: u64, repository: &str, shareable: bool, files: &[&[u8]]) {
+        let date = UNIX_EPOCH + Duration::from_secs(day * 86400);
+        let files = files.iter().map(|bytes| vouch(bytes, repository, shareable));
+        self.store.record_release(&Repository::restore(repository), "", date, "key", files).unwrap();
+    }
+
+    /// Keeps a file that is written.
+    fn keep(&self, partial: store::Partial, bytes: &[u8], repository: &str, shareable: bool) {
+        self.store.commit(partial, verified(bytes), &vouch(bytes, repository, shareable)).unwrap();
     }
 
     fn connect(&self, from: u8) -> TcpStream {

@@ -1,4 +1,8 @@
-//! A peer's connection: counts what is written, and ends what goes nowhere.
+//! A peer's connection: lets out what the faucet allows, counts it, and ends what goes nowhere.
+//!
+//! The limit is on bytes that the socket takes, heads of answers included, and a turn is asked for only when it takes some:
+//! who reads slowly holds up nobody else. Heads alone go at once, so that a refusal tells a peer without delay to ask
+//! elsewhere.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to a peer's socket and the clock")]
 
 use std::{
@@ -11,6 +15,7 @@ use std::{
 };
 
 use actix_http::Protocol;
+use futures_util::future::BoxFuture;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
@@ -18,51 +23,96 @@ use tokio::{
 };
 
 use super::{
-    Meter, Peer,
+    Meter, Pace, Patience, Peer,
     seats::{Seat, Seats},
 };
 
-/// A peer for which bytes wait must take so many of them in so long.
-const WINDOW: Duration = Duration::from_secs(20);
-const WINDOW_BYTES: u64 = 20 * 2048;
+/// Bytes that need no turn: an answer's head, or the end of a body.
+const SMALL: usize = 1024;
 
-/// A connection on which nothing is sent for so long is of no use, whatever trickles in.
-const SILENCE: Duration = Duration::from_secs(180);
+/// What new connections are given, and held to.
+#[derive(Clone)]
+pub(super) struct Gate {
+    pub(super) seats: Seats,
+    pub(super) meter: Meter,
+    pub(super) pace: Pace,
+    pub(super) patience: Patience,
+}
 
 /// The stream that actix reads and writes.
 pub(super) struct Wire {
     socket: TcpStream,
-    meter: Meter,
-    patience: Patience,
+    peer: Peer,
+    gate: Gate,
+    /// Bytes of a turn that are still to be written.
+    allowed: usize,
+    turn: Option<Turn>,
+    progress: Progress,
     wrote: Instant,
     slow: Alarm,
     silent: Alarm,
     _seat: Seat,
 }
 
-/// Gives a new connection its seat, or ends it.
-pub(super) fn admit(
-    socket: TcpStream,
-    seats: &Seats,
-    meter: &Meter,
-) -> Result<(Wire, Protocol, Option<SocketAddr>), ()> {
-    let address = socket.peer_addr().map_err(|_| ())?;
-    let Some(seat) = seats.take(Peer::of(address.ip())) else {
-        meter.0.refused.fetch_add(1, Relaxed);
-        return Err(());
-    };
-    // Answers are whole segments or the end of something; waiting for more only delays them.
-    let _ = socket.set_nodelay(true);
-    let wire = Wire {
-        socket,
-        meter: meter.clone(),
-        patience: Patience::default(),
-        wrote: Instant::now(),
-        slow: Alarm::default(),
-        silent: Alarm::default(),
-        _seat: seat,
-    };
-    Ok((wire, Protocol::Http1, Some(address)))
+/// A turn that was asked for.
+struct Turn {
+    bytes: usize,
+    since: Instant,
+    given: BoxFuture<'static, ()>,
+}
+
+impl Gate {
+    /// Gives a new connection its seat, or ends it.
+    pub(super) fn admit(&self, socket: TcpStream) -> Result<(Wire, Protocol, Option<SocketAddr>), ()> {
+        let address = socket.peer_addr().map_err(|_| ())?;
+        let peer = Peer::of(address.ip());
+        let Some(seat) = self.seats.take(peer) else {
+            self.meter.0.refused.fetch_add(1, Relaxed);
+            return Err(());
+        };
+        // Answers are whole segments or the end of something; waiting for more only delays them.
+        let _ = socket.set_nodelay(true);
+        let wire = Wire {
+            socket,
+            peer,
+            gate: self.clone(),
+            allowed: 0,
+            turn: None,
+            progress: Progress::default(),
+            wrote: Instant::now(),
+            slow: Alarm::default(),
+            silent: Alarm::default(),
+            _seat: seat,
+        };
+        Ok((wire, Protocol::Http1, Some(address)))
+    }
+}
+
+impl Wire {
+    /// Waits for the right to write some of these bytes, and says how many.
+    fn poll_turn(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.allowed > 0 {
+            return Poll::Ready(self.allowed.min(bytes));
+        }
+        if self.turn.is_none() && (bytes > SMALL || !self.gate.pace.goes_at_once(bytes)) {
+            let turn = self.gate.pace.turn(self.peer, bytes);
+            self.turn = turn.map(|(bytes, given)| Turn { bytes, since: Instant::now(), given });
+        }
+        let Some(turn) = &mut self.turn else { return Poll::Ready(bytes) };
+        ready!(turn.given.as_mut().poll(cx));
+        // It was not the peer that was slow.
+        self.progress.excuse(turn.since.elapsed());
+        self.allowed = turn.bytes;
+        self.turn = None;
+        Poll::Ready(self.allowed.min(bytes))
+    }
+
+    fn wrote(&mut self, bytes: usize, now: Instant) {
+        self.allowed = self.allowed.saturating_sub(bytes);
+        self.progress.wrote(bytes as u64);
+        self.wrote = now;
+        self.gate.meter.0.bytes_up.fetch_add(bytes as u64, Relaxed);
+    }
 }
 
 impl AsyncRead for Wire {
@@ -71,7 +121,7 @@ impl AsyncRead for Wire {
         if read.is_ready() {
             return read;
         }
-        let until = self.wrote + SILENCE;
+        let until = self.wrote + self.gate.patience.silence;
         ready!(self.silent.poll(until, cx));
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
@@ -79,25 +129,27 @@ impl AsyncRead for Wire {
 
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let wire = &mut *self;
         loop {
-            let now = Instant::now();
-            if let Poll::Ready(written) = Pin::new(&mut self.socket).poll_write(cx, bytes) {
-                let written = written?;
-                self.patience.wrote(written as u64);
-                self.wrote = now;
-                self.meter.0.bytes_up.fetch_add(written as u64, Relaxed);
-                return Poll::Ready(Ok(written));
+            if let Poll::Ready(takes_some) = wire.socket.poll_write_ready(cx) {
+                takes_some?;
+                let most = ready!(wire.poll_turn(bytes.len(), cx));
+                if let Poll::Ready(written) = Pin::new(&mut wire.socket).poll_write(cx, &bytes[..most]) {
+                    let written = written?;
+                    wire.wrote(written, Instant::now());
+                    return Poll::Ready(Ok(written));
+                }
             }
-            let Some(until) = self.patience.blocked(now) else {
+            let Some(until) = wire.progress.blocked(Instant::now(), wire.gate.patience) else {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             };
-            ready!(self.slow.poll(until, cx));
+            ready!(wire.slow.poll(until, cx));
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // Called when nothing waits to be written any more.
-        self.patience = Patience::default();
+        self.progress = Progress::default();
         Pin::new(&mut self.socket).poll_flush(cx)
     }
 
@@ -108,30 +160,35 @@ impl AsyncWrite for Wire {
 
 /// Judges a peer that is slower than what waits for it.
 #[derive(Default)]
-struct Patience {
+struct Progress {
     since: Option<Instant>,
     taken: u64,
 }
 
-impl Patience {
+impl Progress {
     fn wrote(&mut self, bytes: u64) {
         self.taken += bytes;
     }
 
+    /// The peer was kept waiting for so long.
+    fn excuse(&mut self, waited: Duration) {
+        self.since = self.since.map(|since| since + waited);
+    }
+
     /// The socket takes nothing now: until when to wait, or `None` when it was enough.
-    fn blocked(&mut self, now: Instant) -> Option<Instant> {
+    fn blocked(&mut self, now: Instant, patience: Patience) -> Option<Instant> {
         let since = *self.since.get_or_insert_with(|| {
             self.taken = 0;
             now
         });
-        if now < since + WINDOW {
-            return Some(since + WINDOW);
+        if now < since + patience.window {
+            return Some(since + patience.window);
         }
-        if self.taken < WINDOW_BYTES {
+        if self.taken < patience.bytes {
             return None;
         }
         *self = Self { since: Some(now), taken: 0 };
-        Some(now + WINDOW)
+        Some(now + patience.window)
     }
 }
 
@@ -156,14 +213,26 @@ mod tests {
 
     #[test]
     fn who_takes_enough_may_go_on_and_who_does_not_may_not() {
-        let start = Instant::now();
-        let mut patience = Patience::default();
-        patience.wrote(1 << 30);
-        assert_eq!(patience.blocked(start), Some(start + WINDOW));
-        patience.wrote(WINDOW_BYTES);
-        assert_eq!(patience.blocked(start + WINDOW / 2), Some(start + WINDOW));
-        assert_eq!(patience.blocked(start + WINDOW), Some(start + 2 * WINDOW));
-        patience.wrote(WINDOW_BYTES - 1);
-        assert_eq!(patience.blocked(start + 2 * WINDOW), None);
+        let (start, patience) = (Instant::now(), Patience::default());
+        let Patience { window, bytes, .. } = patience;
+        let mut progress = Progress::default();
+        progress.wrote(1 << 30);
+        assert_eq!(progress.blocked(start, patience), Some(start + window));
+        progress.wrote(bytes);
+        assert_eq!(progress.blocked(start + window / 2, patience), Some(start + window));
+        assert_eq!(progress.blocked(start + window, patience), Some(start + 2 * window));
+        progress.wrote(bytes - 1);
+        assert_eq!(progress.blocked(start + 2 * window, patience), None);
+    }
+
+    #[test]
+    fn time_in_which_a_peer_had_to_wait_for_its_turn_is_not_held_against_it() {
+        let (start, patience) = (Instant::now(), Patience::default());
+        let mut progress = Progress::default();
+        progress.excuse(patience.window);
+        assert_eq!(progress.blocked(start, patience), Some(start + patience.window));
+        progress.excuse(patience.window);
+        assert_eq!(progress.blocked(start + patience.window, patience), Some(start + 2 * patience.window));
+        assert_eq!(progress.blocked(start + 2 * patience.window, patience), None);
     }
 }

@@ -140,6 +140,14 @@ impl Daemon {
         self.child.id()
     }
 
+    /// Bytes of memory that are its own: not those of files that it has mapped (proc(5), `RssAnon`).
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:")).expect("Linux says it");
+        let kibibytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kibibytes * 1024
+    }
+
     /// The local API's answer.
     pub fn status(&self) -> Status {
         let answer = client::fetch(self.proxy, "/api/v1/status", &[]);
@@ -236,6 +244,12 @@ impl Status {
             .filter(|refusal| refusal["is_bad"] == true)
             .filter_map(|refusal| refusal["location"].as_str())
             .collect()
+    }
+
+    /// How many Releases were verified, how many could not be, and how much was bad.
+    pub fn releases(&self) -> [u64; 3] {
+        let count = |name: &str| self.0.pointer(&format!("/releases/{name}")).and_then(Value::as_u64).expect("a count");
+        ["verified", "unverifiable", "bad"].map(count)
     }
 
     /// The entry of `recent` for a file.

@@ -6,6 +6,7 @@ use super::{
     apt::{Apt, Way},
     archive::{Archive, Package},
     daemon::Daemon,
+    eventually,
     machine::{Config, Machine},
     mirror::Mirror,
     own_network,
@@ -82,10 +83,13 @@ impl Huddle {
         packages.iter().for_each(|package| self.wait_until_known(host, package));
     }
 
-    /// Waits until one of the nodes has been told that the host has the package.
+    /// Waits until one of the nodes has been told that the host has the package, and the host has all of it: of what is on
+    /// its way it tells as well.
     #[track_caller]
     pub fn wait_until_known(&self, host: usize, package: &Package) {
         self.probe.wait_for(self[host].daemon.peers(), &package.sha256, &self.nodes());
+        let stored = || self[host].machine.objects().iter().any(|(name, _)| *name == package.sha256).then_some(());
+        eventually("the package is kept", FINDING, stored);
     }
 
     /// To change a host.

@@ -1,6 +1,14 @@
 //! A peer of the tests' making: it serves what it is given, right or wrong, and announces it as a peer does.
 
-use std::{collections::BTreeMap, net::SocketAddr, ops::Range, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use apt_huddle::hash::{ContentHash, Expected, State, Step};
 
@@ -29,6 +37,8 @@ pub struct Tale {
     chain: Vec<[u8; 32]>,
     stall: Option<Range<u64>>,
     rate: Option<u64>,
+    /// Whether the next piece that is asked for is to be false.
+    slip: Option<Arc<AtomicBool>>,
 }
 
 impl Tale {
@@ -36,7 +46,7 @@ impl Tale {
     pub fn honest(package: &Package) -> Self {
         let bytes = package.bytes();
         let chain = chain_of(&bytes);
-        Self { sha256: package.sha256.clone(), bytes: Arc::new(bytes), chain, stall: None, rate: None }
+        Self { sha256: package.sha256.clone(), bytes: Arc::new(bytes), chain, stall: None, rate: None, slip: None }
     }
 
     /// True piece hashes, but a flipped byte in each of these pieces.
@@ -65,15 +75,25 @@ impl Tale {
 
     /// A flipped first piece and a first state that agrees with it; all else is true, and the second piece gives it away.
     pub fn false_front(package: &Package) -> Self {
-        let flipped = Self::flipped(package, &[0]);
-        let mut chain = flipped.chain.clone();
-        chain[0] = chain_of(&flipped.bytes)[0];
-        Self { chain, ..flipped }
+        Self::false_before(package, 1)
+    }
+
+    /// True from this piece on; before it flipped pieces and states that agree with them, so that the chains part there.
+    pub fn false_before(package: &Package, fork: u64) -> Self {
+        let truth = Self::honest(package);
+        let mut tale = Self::consistent_lie(package, &(0..fork).collect::<Vec<_>>());
+        tale.chain[fork as usize..].copy_from_slice(&truth.chain[fork as usize..]);
+        tale
     }
 
     /// An answer that reaches these bytes stops before them.
     pub fn stalling_on(self, span: Range<u64>) -> Self {
         Self { stall: Some(span), ..self }
+    }
+
+    /// False in the first piece that somebody asks for, whichever it is, and in no other.
+    pub fn slipping_once(self) -> Self {
+        Self { slip: Some(Arc::new(AtomicBool::new(true))), ..self }
     }
 
     /// Told at so many bytes a second a connection.
@@ -166,11 +186,12 @@ fn answer(tales: &BTreeMap<String, Tale>, request: &Request) -> Reply {
     let stall = tale.stall.as_ref().filter(|stall| !wants_chain && stall.start < span.end && span.start < stall.end);
     let stop = stall.map(|stall| (stall.start.saturating_sub(span.start), End::Stall));
     let rate = tale.rate.filter(|_| !wants_chain);
-    Reply { head: head + "\r\n", body: Body::Memory(body), span, stop, rate, flip_every: None }
+    let slips = !wants_chain && tale.slip.as_ref().is_some_and(|slip| slip.swap(false, Relaxed));
+    Reply { head: head + "\r\n", body: Body::Memory(body), span, stop, rate, flip_every: slips.then_some(10_007) }
 }
 
 /// The states at the inner piece boundaries of these bytes, whatever they are.
-fn chain_of(bytes: &[u8]) -> Vec<[u8; 32]> {
+pub(super) fn chain_of(bytes: &[u8]) -> Vec<[u8; 32]> {
     let expected = Expected { hash: ContentHash::of(bytes), size: bytes.len() as u64 };
     let inner = bytes.chunks(PIECE as usize).take(expected.pieces() - 1).enumerate();
     let states = inner.scan(State::INITIAL, |at, (index, piece)| {

@@ -17,6 +17,7 @@ use super::{
     deb::hex,
     mirror::Mirror,
     own_network, scratch,
+    suite::Signer,
 };
 
 /// What differs from host to host in the daemon's configuration.
@@ -36,6 +37,10 @@ pub struct Config {
     pub proxy: String,
     /// `[dht] bootstrap`
     pub bootstrap: Vec<SocketAddr>,
+    /// `[mirror] proxy`
+    pub upstream: String,
+    /// Further hosts in `[privacy] public`.
+    pub more_public: Vec<String>,
     /// Whether `[archive] lists` is where the machine's apt keeps them; else an empty place.
     pub own_lists: bool,
     /// Whether `[proxy] origins` names the mirror, which is on loopback.
@@ -52,6 +57,8 @@ impl Default for Config {
             quota: "10GB",
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
+            upstream: "none".into(),
+            more_public: Vec::new(),
             own_lists: false,
             origin_allowed: true,
         }
@@ -69,12 +76,17 @@ pub struct Machine {
 impl Machine {
     /// A host that installs from this mirror and trusts the archive's key.
     pub fn new(name: &str, mirror: &Mirror) -> Self {
-        let machine = Self { name: name.to_owned(), ip: own_network(), dir: scratch(name), origin: mirror.authority() };
+        Self::at(name, &mirror.authority(), Archive::shared().signer())
+    }
+
+    /// A host that installs from the mirror at this `host:port` and trusts this key.
+    pub fn at(name: &str, origin: &str, signer: &Signer) -> Self {
+        let machine = Self { name: name.to_owned(), ip: own_network(), dir: scratch(name), origin: origin.to_owned() };
         let apt_dir = machine.apt_dir();
         for folder in ["trusted.gpg.d", "sources.list.d", "preferences.d"] {
             fs::create_dir_all(apt_dir.join(folder)).expect("the scratch directory is ours");
         }
-        fs::write(apt_dir.join("trusted.gpg.d/huddle.asc"), Archive::shared().signer().armored()).expect("room");
+        fs::write(apt_dir.join("trusted.gpg.d/huddle.asc"), signer.armored()).expect("room");
         machine.write_sources(&format!("deb {} {} main\n", mirror_url(&machine.origin), super::archive::SUITE));
         machine
     }
@@ -147,13 +159,15 @@ impl Machine {
     fn toml(&self, config: &Config) -> String {
         let bootstrap: Vec<_> = config.bootstrap.iter().map(ToString::to_string).collect();
         let origin_if = |named| if named { format!("{:?}", [&self.origin]) } else { "[]".into() };
+        let public = config.public.then_some(&self.origin).into_iter().chain(&config.more_public).collect::<Vec<_>>();
         let mut text = String::new();
         write!(
             text,
             "[proxy]\nlisten = [{:?}]\norigins = {}\n\
              [peer]\nlisten = [\"{}:0\"]\nupload_limit = {:?}\nshare = {:?}\n\
              [fetch]\nmirror = {:?}\n\
-             [privacy]\npublic = {}\n\
+             [mirror]\nproxy = {:?}\n\
+             [privacy]\npublic = {:?}\n\
              [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
              [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\nlists = {:?}\n",
@@ -163,7 +177,8 @@ impl Machine {
             config.upload_limit,
             config.share,
             config.mirror,
-            origin_if(config.public),
+            config.upstream,
+            public,
             self.store(),
             config.quota,
             self.apt_dir(),

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    own_network,
+    PIECE, own_network,
     server::{Body, End, Reply, Request, Server},
 };
 
@@ -38,6 +38,15 @@ pub enum Fault {
     Lie,
     /// So many bytes a second.
     Slow(u64),
+    /// An answer to the first request that is of an earlier version of the file and ends after so many bytes; then the
+    /// file as it is.
+    Changes(u64),
+    /// The same, but every answer is of another version.
+    AlwaysChanges(u64),
+    /// Bytes of another range than the one asked for, under the name of the right one or of what they are.
+    OtherRange { honest: bool },
+    /// A redirect to the same place.
+    Circle,
 }
 
 /// The mirror. It vanishes when it is dropped.
@@ -49,12 +58,14 @@ pub struct Mirror {
 struct Site {
     root: PathBuf,
     faults: Vec<(String, Fault)>,
+    /// Requests answered under a fault that counts them.
+    counted: u64,
 }
 
 impl Mirror {
     /// Serves a folder from a loopback address in a network of its own.
     pub fn start(root: &Path) -> Self {
-        let site = Arc::new(Mutex::new(Site { root: root.to_owned(), faults: Vec::new() }));
+        let site = Arc::new(Mutex::new(Site { root: root.to_owned(), faults: Vec::new(), counted: 0 }));
         let serving = Arc::clone(&site);
         let handler = move |request: &Request| serving.lock().expect("no thread dies with the lock").answer(request);
         Self { server: Server::start(own_network(), Box::new(handler)), site }
@@ -82,7 +93,9 @@ impl Mirror {
 
     /// Behaves again.
     pub fn heal(&self) {
-        self.site().faults.clear();
+        let mut site = self.site();
+        (site.faults, site.counted) = (Vec::new(), 0);
+        drop(site);
         self.server.go_on();
     }
 
@@ -102,7 +115,8 @@ impl Mirror {
 }
 
 impl Site {
-    fn answer(&self, request: &Request) -> Reply {
+    fn answer(&mut self, request: &Request) -> Reply {
+        let request = &Request { path: below_the_host(&request.path), ..request.clone() };
         let fault = self.faults.iter().find(|(prefix, _)| request.path.starts_with(prefix)).map(|(_, fault)| *fault);
         match fault {
             Some(Fault::Status(status)) => {
@@ -110,6 +124,14 @@ impl Site {
                 let head = format!("HTTP/1.1 {status} Trouble\r\nContent-Length: {}\r\n\r\n", body.len());
                 let span = 0..body.len() as u64;
                 Reply { head, body: Body::Memory(Arc::new(body)), span, ..Reply::bare("") }
+            }
+            Some(Fault::Circle) => {
+                let head = format!("HTTP/1.1 302 Found\r\nLocation: {}\r\nContent-Length: 0\r\n\r\n", request.path);
+                Reply { head, ..Reply::bare("") }
+            }
+            Some(Fault::Changes(_) | Fault::AlwaysChanges(_)) => {
+                self.counted += 1;
+                self.file(request, fault)
             }
             Some(Fault::Garbage) => Reply {
                 head: "\x01\x02 penguins \x03\r\n\r\n".repeat(50),
@@ -127,11 +149,18 @@ impl Site {
         let Some(meta) = fs::metadata(&path).ok().filter(fs::Metadata::is_file) else {
             return Reply::bare("404 Not Found");
         };
-        let modified = http_date(meta.modified().expect("a file system with times"));
+        let is_of_old = matches!(fault, Some(Fault::AlwaysChanges(_)))
+            || (matches!(fault, Some(Fault::Changes(_))) && self.counted == 1);
+        let age = std::time::Duration::from_secs(if is_of_old { self.counted * 3600 } else { 0 });
+        let modified = http_date(meta.modified().expect("a file system with times") - age);
         if request.field("if-modified-since") == Some(&modified) {
             return Reply { head: "HTTP/1.1 304 Not Modified\r\n\r\n".into(), ..Reply::bare("") };
         }
         let size = meta.len();
+        let other = match fault {
+            Some(Fault::OtherRange { .. }) => 4096,
+            _ => 0,
+        };
         let ranged = request.range(size).filter(|_| request.field("if-range").is_none_or(|date| date == modified));
         let (status, span) = match ranged {
             None => ("200 OK", 0..size),
@@ -144,21 +173,33 @@ impl Site {
             _ => span.end - span.start,
         };
         let mut head = format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\nLast-Modified: {modified}\r\n");
-        head += "Accept-Ranges: bytes\r\nETag: \"of-this-mirror\"\r\n";
+        let version = if is_of_old { self.counted } else { 0 };
+        head += &format!("Accept-Ranges: bytes\r\nETag: \"of-this-mirror-{version}\"\r\n");
+        let moved = (span.start.min(size - length.min(size)).saturating_sub(other), length);
+        let span = if other > 0 && status.starts_with("206") { moved.0..moved.0 + moved.1 } else { span };
         if status.starts_with("206") {
-            head += &format!("Content-Range: bytes {}-{}/{size}\r\n", span.start, span.end - 1);
+            let shift = if let Some(Fault::OtherRange { honest: false }) = fault { other } else { 0 };
+            head += &format!("Content-Range: bytes {}-{}/{size}\r\n", span.start + shift, span.end - 1 + shift);
         }
         let stop = match fault {
             Some(Fault::StallAfter(bytes)) => Some((bytes, End::Stall)),
             Some(Fault::CutAfter(bytes)) => Some((bytes, End::Fin)),
+            Some(Fault::Changes(bytes) | Fault::AlwaysChanges(bytes)) if is_of_old => Some((bytes, End::Fin)),
+            Some(Fault::OtherRange { .. }) if status.starts_with("200") => Some((PIECE, End::Fin)),
             Some(Fault::ResetAfter(bytes)) => Some((bytes, End::Reset)),
             Some(Fault::TooLong | Fault::TooShort) => Some((length.min(span.end - span.start), End::Fin)),
             _ => None,
         };
         let rate = if let Some(Fault::Slow(rate)) = fault { Some(rate) } else { None };
-        let flip_every = (fault == Some(Fault::Lie)).then_some(10_007);
+        let flip_every = (fault == Some(Fault::Lie) || is_of_old).then_some(10_007);
         Reply { head: head + "\r\n", body: Body::File(path), span, stop, rate, flip_every }
     }
+}
+
+/// The path of a whole URL, as a proxy is asked for it.
+fn below_the_host(target: &str) -> String {
+    let Some((_, rest)) = target.split_once("://") else { return target.to_owned() };
+    rest.find('/').map_or("/", |slash| &rest[slash..]).to_owned()
 }
 
 /// An IMF-fixdate (RFC 9110, section 5.6.7).

@@ -11,6 +11,7 @@ pub mod liar;
 pub mod machine;
 pub mod mirror;
 pub mod probe;
+pub mod rogue;
 pub mod server;
 pub mod suite;
 

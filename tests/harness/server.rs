@@ -279,6 +279,7 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
     let mut stop = reply.stop.map(|(after, end)| (reply.span.start + after, end));
     let mut at = reply.span.start;
     let mut buffer = [0; CHUNK as usize];
+    let step = CHUNK.min(reply.rate.unwrap_or(CHUNK)).max(1);
     loop {
         if let Some((_, end)) = stop.take_if(|(stop, _)| *stop <= at)
             && (end != End::Stall || !shared.stall())
@@ -288,7 +289,7 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
         if at >= reply.span.end {
             return Ok(());
         }
-        let until = reply.span.end.min(at + CHUNK).min(stop.map_or(u64::MAX, |(stop, _)| stop));
+        let until = reply.span.end.min(at + step).min(stop.map_or(u64::MAX, |(stop, _)| stop));
         let chunk = &mut buffer[..(until - at) as usize];
         source.read_exact(chunk).map_err(|_| End::Fin)?;
         if let Some(every) = reply.flip_every {

@@ -6,7 +6,7 @@ use super::{
     super::{
         Hex, checksums, date,
         deb822::{BadText, Comments, Paragraph, Paragraphs},
-        path,
+        path, pins,
         signature::Signer,
     },
     MAX_MEMBERS, Member, Place, Release,
@@ -24,9 +24,11 @@ pub fn read(text: &[u8], place: Place, signer: Signer) -> Result<Release, BadTex
         origin: owned("Origin")?,
         suite: owned("Suite")?,
         codename: owned("Codename")?,
+        components: paragraph.words("Components")?.map(str::to_owned).collect(),
         date,
         valid_until: read_date(paragraph, "Valid-Until")?,
         has_by_hash: paragraph.text("Acquire-By-Hash")?.is_some_and(|text| text.eq_ignore_ascii_case("yes")),
+        next_signers: pins::read(paragraph)?,
         members: read_members(paragraph)?,
         place,
     };

@@ -2,7 +2,7 @@ use sequoia_openpgp::{armor::Kind, types::HashAlgorithm};
 
 use crate::archive::{
     Keyring, Pick,
-    testing::{DAY, Key, armored, clear_signed, clear_signed_at, now, place},
+    testing::{DAY, Key, armored, clear_signed, clear_signed_at, date_text, now, place},
 };
 
 use crate::{archive::date, hash::ContentHash};
@@ -134,7 +134,7 @@ fn a_release_of_weaker_digests_or_none_is_not_learned_from() {
 #[test]
 fn a_private_or_flat_place_marks_what_it_vouches_for() {
     let key = Key::new();
-    let flat = Place { suite_dir: String::new(), shareable: false, ..place() };
+    let flat = Place { suite_dir: String::new(), is_named: true, shareable: false, ..place() };
     let message = clear_signed(&text(), &[&key]);
     let verdict = verify_inrelease(message.as_bytes(), flat, &key.ring().into(), now());
     let release = verdict.verified().unwrap();
@@ -224,6 +224,12 @@ fn without_a_key_for_the_source_nothing_can_be_said() {
     assert_eq!(verify(&message, Keyring::default()), Verdict::Unverifiable(NoKey::NoKeyring));
     let Verdict::Unverifiable(NoKey::Strangers(keys)) = verify(&message, other.ring()) else { panic!() };
     assert_eq!(keys, [key.subkey_fingerprint()]);
+    let named = Signers { are_named: true, ..other.ring().into() };
+    let verdict = verify_inrelease(message.as_bytes(), place(), &named, now());
+    assert_eq!(verdict, Verdict::Bad(BadRelease::Strangers(vec![key.subkey_fingerprint()])));
+    let named = Signers { are_named: true, ..Signers::default() };
+    let verdict = verify_inrelease(message.as_bytes(), place(), &named, now());
+    assert_eq!(verdict, Verdict::Unverifiable(NoKey::NoKeyring), "its keyring is missing");
 }
 
 #[test]
@@ -234,7 +240,7 @@ fn picked_fingerprints_narrow_a_keyring() {
     keyring.extend(&other.ring());
     let check = |fingerprint: &str, exact| {
         let pick = Pick { fingerprint: fingerprint.parse().unwrap(), exact };
-        let signers = Signers { keyring: keyring.clone(), picks: vec![pick] };
+        let signers = Signers { keyring: keyring.clone(), picks: vec![pick], are_named: true };
         verify_inrelease(message.as_bytes(), place(), &signers, now()).verified().is_some()
     };
     assert!(check(&key.fingerprint(), false));
@@ -321,7 +327,8 @@ fn an_expired_release_is_stale_unless_apt_does_not_mind() {
     let check = |place| verify_inrelease(message.as_bytes(), place, &key.ring().into(), late);
     let valid_until = date::parse("Fri, 17 Jul 2026 09:12:31 UTC").unwrap();
     assert_eq!(check(place()), Verdict::Stale { valid_until });
-    assert!(check(Place { check_valid_until: false, ..place() }).verified().is_some());
+    let validity = Validity { check_valid_until: false, ..Validity::default() };
+    assert!(check(Place { validity, ..place() }).verified().is_some());
 }
 
 #[test]
@@ -332,14 +339,97 @@ fn a_release_speaks_only_for_its_own_suite() {
         let place = Place { suite_dir: format!("dists/{suite}"), ..place() };
         verify_inrelease(message.as_bytes(), place, &key.ring().into(), now())
     };
-    for suite in ["bookworm", "stable", "bookworm/updates"] {
+    for suite in ["bookworm", "stable"] {
         assert!(check(suite).verified().is_some(), "{suite}");
     }
-    for suite in ["trixie", "bookworm-security", "bookwor", "old/bookworm", "stable-updates"] {
+    for suite in [
+        "trixie",
+        "bookworm-security",
+        "bookwor",
+        "old/bookworm",
+        "stable-updates",
+        "bookworm/updates",
+        "bookworm/x",
+        "",
+    ] {
         assert!(matches!(check(suite), Verdict::Bad(BadRelease::WrongSuite { .. })), "{suite}");
     }
     let nameless = text().replace("Suite: stable\nCodename: bookworm\n", "");
     assert!(signed(&nameless).verified().is_some());
+}
+
+#[test]
+fn each_archive_has_its_own_way_to_name_suites() {
+    const NAMES: [&str; 12] = [
+        "noble",
+        "noble-updates",
+        "noble-security",
+        "noble-apps-security",
+        "bookworm",
+        "stable",
+        "bookworm-updates",
+        "stable-security",
+        "buster",
+        "buster/updates",
+        "bookworm/mongo/7.0",
+        "proposed-updates",
+    ];
+    let key = Key::new();
+    let (ring, all) = (Signers::from(key.ring()), "main universe");
+    for (suite, codename, components, is_named, places) in [
+        ("noble", "noble", all, false, &["noble"][..]),
+        ("noble-updates", "noble", all, true, &["noble-updates"]),
+        ("noble-security", "noble", all, false, &["noble-security"]),
+        ("noble-apps-security", "noble", all, false, &["noble-apps-security"]),
+        ("stable", "bookworm", "main", true, &["bookworm", "stable"]),
+        ("stable-updates", "bookworm-updates", "main", false, &["bookworm-updates"]),
+        ("stable-security", "bookworm-security", "updates/main updates/contrib", false, &["stable-security"]),
+        ("stable-backports", "bookworm-backports", "main", false, &[]),
+        ("proposed-updates", "bookworm-proposed-updates", "main", false, &["proposed-updates"]),
+        ("oldstable", "buster", "updates/main updates/contrib", false, &["buster/updates"]),
+        ("oldstable", "buster", "main", false, &["buster"]),
+        ("oldstable", "buster", "updates/main main", false, &["buster"]),
+        ("bookworm", "bookworm/mongo", "main", true, &["bookworm", "bookworm/mongo/7.0"]),
+        ("bookworm", "bookworm/mongo", "main", false, &["bookworm"]),
+    ] {
+        let names = format!("Suite: {suite}\nCodename: {codename}\nComponents: {components}\n");
+        let text = text().replace("Suite: stable\nCodename: bookworm\n", &names);
+        let signature = key.signature_with(text.as_bytes(), HashAlgorithm::SHA256);
+        let taken = NAMES.iter().filter(|name| {
+            let place = Place { suite_dir: format!("dists/{name}"), is_named, ..place() };
+            verify_detached(text.as_bytes(), signature.as_bytes(), place, &ring, now()).verified().is_some()
+        });
+        let mut taken: Vec<_> = taken.copied().collect();
+        taken.sort_unstable();
+        assert_eq!(taken, places, "{names}");
+    }
+}
+
+#[test]
+fn the_release_of_a_suite_is_no_flat_repository_s_unless_an_entry_says_so() {
+    let key = Key::new();
+    let text = text();
+    let flat = text.replace("main/binary-amd64/", "").replace("main/", "");
+    let check = |text: &str, is_named| {
+        let place = Place { suite_dir: String::new(), is_named, ..place() };
+        let verdict = verify_inrelease(clear_signed(text, &[&key]).as_bytes(), place, &key.ring().into(), now());
+        match verdict {
+            Verdict::Verified(_) => true,
+            Verdict::Bad(BadRelease::Content(_)) => false,
+            other => panic!("{other:?}"),
+        }
+    };
+    for (text, want) in [
+        (text.clone(), false),
+        (flat.clone(), true),
+        (flat.replace("Codename: bookworm", "Codename: Debian_12"), true),
+        (format!("Components:\n{flat}"), true),
+        (format!("Components: main\n{flat}"), false),
+        (flat.replace(" Packages\n", " main/source/Sources\n"), false),
+        (flat.replace(" Packages\n", " amd64/Packages\n"), true),
+    ] {
+        assert_eq!((check(&text, false), check(&text, true)), (want, true), "{text}");
+    }
 }
 
 #[test]
@@ -365,7 +455,136 @@ fn what_is_signed_must_be_a_release() {
     assert_eq!(signed(&future), Verdict::Bad(BadRelease::Content("its Date is in the future".to_owned())));
 }
 
+#[test]
+fn a_subkey_that_was_revoked_is_refused_and_the_others_of_its_key_are_not() {
+    let (key, other) = (Key::new(), Key::new());
+    let message = clear_signed(&text(), &[&key]);
+    assert!(bad_signature(&verify(&message, key.with_revoked_subkey().ring())));
+    let mut merged = key.with_revoked_subkey().ring();
+    merged.extend(&other.ring());
+    assert!(bad_signature(&verify(&message, merged.clone())));
+    assert!(verify(&clear_signed(&text(), &[&key, &other]), merged).verified().is_some());
+}
+
+#[test]
+fn a_signature_over_another_text_counts_for_nothing_beside_a_good_one() {
+    let (key, other) = (Key::new(), Key::new());
+    let text = text();
+    let over = |key: &Key, text: &str| dearmored(&key.signature_with(text.as_bytes(), HashAlgorithm::SHA512));
+    let (good, wrong) = (over(&key, &text), over(&other, "Origin: elsewhere"));
+    let mut ring = key.ring();
+    ring.extend(&other.ring());
+    let check = |signatures: &[&[u8]]| {
+        verify_detached(text.as_bytes(), &signatures.concat(), place(), &ring.clone().into(), now())
+    };
+    for both in [[&*wrong, &*good], [&*good, &*wrong]] {
+        assert_eq!(check(&both).verified().unwrap().signer().fingerprint.to_string(), key.fingerprint());
+    }
+    assert!(bad_signature(&check(&[&wrong])));
+    assert!(bad_signature(&check(&[&wrong, &wrong])));
+}
+
+#[test]
+fn a_member_that_leads_out_of_its_repository_is_left_out_alone() {
+    let members =
+        ["main/../../x", "..", "/main/x", "main\\x", "main/", "./", "../dists/bookworm/main/x", "main/x\u{7f}"];
+    let lines: String = members.map(|path| format!(" {} 7 {path}\n", hash("evil"))).concat();
+    let release = signed(&(text() + &lines)).verified().unwrap();
+    assert_eq!(release.members().len(), 4);
+    assert!(release.members().all(|member| member.path().starts_with("dists/bookworm/main/")));
+    for path in members.iter().flat_map(|path| [(*path).to_owned(), format!("dists/bookworm/{path}")]) {
+        assert_eq!(release.vouch(&path), None, "{path}");
+    }
+    assert!(bad_framing(&signed_raw(&text().replace("main/a", "main/a\0b"))));
+}
+
+/// Signed beside the text, which no writer then refuses.
+fn signed_raw(text: &str) -> Verdict {
+    let key = Key::new();
+    let signature = key.signature_with(text.as_bytes(), HashAlgorithm::SHA512);
+    verify_detached(text.as_bytes(), signature.as_bytes(), place(), &key.ring().into(), now())
+}
+
+#[test]
+fn more_than_a_release_may_have_is_not_even_hashed() {
+    let key = Key::new();
+    let long = format!("{}Description: {}\n", text(), "x".repeat(MAX_RELEASE));
+    let too_long = Verdict::Bad(BadRelease::Framing("a Release of more than 8 MiB"));
+    assert_eq!(verify(&long, key.ring()), too_long);
+    assert_eq!(verify_detached(long.as_bytes(), b"", place(), &key.ring().into(), now()), too_long);
+    let line = format!("{}Description: {}\n", text(), "x".repeat(crate::archive::deb822::MAX_LINE));
+    let reason = "line 15: more than 1048576 bytes in a line".to_owned();
+    assert_eq!(signed(&line), Verdict::Bad(BadRelease::Content(reason)));
+}
+
+#[test]
+fn what_apt_s_sources_say_of_time_is_heard() {
+    let key = Key::new();
+    let check = |text: &str, options: &[(&str, &str)], now| {
+        let mut validity = Validity::default();
+        options.iter().for_each(|(option, value)| validity.set(option, value));
+        let place = Place { validity, ..place() };
+        verify_inrelease(clear_signed(text, &[&key]).as_bytes(), place, &key.ring().into(), now)
+    };
+    let text = text();
+    let endless = text.replace("Valid-Until", "Invalid-Until");
+    let (date, late) = (date::parse("Fri, 10 Jul 2026 09:12:31 UTC").unwrap(), now() + 30 * DAY);
+    for (text, options, now, end) in [
+        (&text, &[("valid-until-min", "864000")][..], now() + 8 * DAY, None),
+        (&text, &[("valid-until-min", "864000")], late, Some(date + 10 * DAY)),
+        (&endless, &[], late, None),
+        (&endless, &[("valid-until-max", "86400")], late, Some(date + DAY)),
+        (&endless, &[("valid-until-max", "86400"), ("check-date", "no")], late, None),
+    ] {
+        match (check(text, options, now), end) {
+            (Verdict::Verified(_), None) => {}
+            (Verdict::Stale { valid_until }, Some(end)) => assert_eq!(valid_until, end, "{options:?}"),
+            (verdict, _) => panic!("{options:?}: {verdict:?}"),
+        }
+    }
+    let ahead = text.replace("10 Jul 2026 09:12:31", "11 Jul 2026 12:01:00");
+    let in_the_future = |options| matches!(check(&ahead, options, now()), Verdict::Bad(BadRelease::Content(_)));
+    assert!(in_the_future(&[]) && in_the_future(&[("date-max-future", "59")]));
+    assert!(!in_the_future(&[("date-max-future", "60")]) && !in_the_future(&[("check-date", "no")]));
+}
+
 proptest::proptest! {
+    #[test]
+    fn a_written_release_is_read_back(
+        names in proptest::collection::vec(proptest::option::of("[a-z]{1,8}"), 3),
+        times in (0..253_402_300_800_u64, proptest::option::of(0..253_402_300_800_u64)),
+        has_by_hash: bool,
+        files in proptest::collection::btree_map("[a-z]{1,4}(/[a-zA-Z.+~-]{0,3}[a-z]){0,3}", (0..1_u64 << 60, "[0-9a-f]{64}"), 0..9),
+        crlf: bool,
+    ) {
+        let at = |seconds| SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let (date, end) = (at(times.0), times.1.map(at));
+        let field = |name: &str, value: &Option<String>| value.as_ref().map_or(String::new(), |value| format!("{name}: {value}\n"));
+        let lines: String = files.iter().map(|(path, (size, hash))| format!(" {hash} {size:>16} {path}\n")).collect();
+        let text = field("Origin", &names[0])
+            + &field("suite", &names[1])
+            + &field("Codename", &names[2])
+            + &field("Date", &Some(date_text(date)))
+            + &field("Valid-Until", &end.map(date_text))
+            + &format!("Acquire-By-Hash: {}\nSHA256:\n{lines}", if has_by_hash { "yes" } else { "no" });
+        let text = if crlf { text.replace('\n', "\r\n") } else { text };
+        let fingerprint: crate::archive::Fingerprint = "00".repeat(20).parse().unwrap();
+        let signer = Signer { fingerprint: fingerprint.clone(), key: fingerprint, origin: "".into() };
+        let read = read::read(text.as_bytes(), place(), signer);
+        if files.is_empty() {
+            proptest::prop_assert!(read.unwrap_err().to_string().ends_with("SHA256: missing"));
+            return Ok(());
+        }
+        let release = read.unwrap();
+        proptest::prop_assert_eq!([release.origin(), release.suite(), release.codename()], [0, 1, 2].map(|i| names[i].as_deref()));
+        proptest::prop_assert_eq!((release.date(), release.valid_until(), release.has_by_hash()), (date, end, has_by_hash));
+        let want: Vec<_> = files.iter().map(|(path, (size, hash))| {
+            (format!("dists/bookworm/{path}"), Expected { hash: hash.parse().unwrap(), size: *size })
+        }).collect();
+        let got: Vec<_> = release.members().map(|member| (member.path().to_owned(), *member.expected())).collect();
+        proptest::prop_assert_eq!(got, want);
+    }
+
     #[test]
     fn a_changed_message_says_the_same_or_nothing(changes in proptest::collection::vec(
         (proptest::prelude::any::<proptest::sample::Index>(), 0..3u8, r"[ \t\r\n\x00:a-]|- |\r\n"), 1..3,

@@ -1,38 +1,67 @@
 //! The deb822 style: one paragraph an entry.
 
-use crate::archive::deb822::{BadText, Comments, Paragraph, Paragraphs};
+use crate::archive::{
+    Validity,
+    deb822::{BadText, Comments, Paragraph, Paragraphs},
+    validity::is_no,
+};
 
-use super::{BadSource, SignedBy, Source, SourceType, is_no, read_base};
+use super::{Entry, Found, SignedBy, SourceType, Surroundings, with_architecture};
 
 const ARMOR: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 
-pub fn parse(file: &str, text: &str, proxies: &[String]) -> Vec<Result<Source, BadSource>> {
+pub fn parse(file: &str, text: &str, around: &Surroundings, found: &mut Found) {
     let mut paragraphs = Paragraphs::new(text.as_bytes(), Comments::Skipped);
-    let mut all = Vec::new();
-    let bad = |line, reason| Err(BadSource { file: file.to_owned(), line, reason });
     loop {
-        match paragraphs.next_paragraph() {
-            Ok(None) => return all,
-            Ok(Some(paragraph)) => match parse_entry(file, &paragraph, proxies) {
-                Ok(sources) => all.extend(sources.into_iter().map(|source| match source {
-                    Ok(source) => Ok(source),
-                    Err(reason) => bad(paragraph.line_of("URIs"), reason),
-                })),
-                Err(error) => all.push(bad(line(&error), reason(&error))),
+        let error = match paragraphs.next_paragraph() {
+            Ok(None) => return,
+            Ok(Some(paragraph)) => match parse_entry(file, &paragraph) {
+                Ok(None) => continue,
+                Ok(Some(entry)) => {
+                    // Read by `parse_entry` before.
+                    let uris = paragraph.words("URIs").into_iter().flatten();
+                    for bases in uris.map(|uri| around.bases(uri)) {
+                        match bases {
+                            Ok(bases) => found.add(&entry, bases),
+                            Err(reason) => found.refuse(file, paragraph.line_of("URIs"), reason, "", around),
+                        }
+                    }
+                    continue;
+                }
+                Err(Fault::Text(error)) => error,
+                Err(Fault::SignedBy(reason)) => {
+                    let line = paragraph.line_of("Signed-By");
+                    found.refuse(file, line, reason, lines_around(text, line), around);
+                    continue;
+                }
             },
-            Err(error) => all.push(bad(line(&error), reason(&error))),
-        }
+            Err(error) => error,
+        };
+        let line = line(&error);
+        let part = match error {
+            BadText::Paragraph { .. } => lines_around(text, line),
+            // Nothing more is read of the file, whatever it says.
+            BadText::TooLong { .. } | BadText::Read { .. } => text,
+        };
+        found.refuse(file, line, reason(&error), part, around);
     }
 }
 
-/// One source an address; none when the entry is not enabled.
-fn parse_entry(
-    file: &str,
-    paragraph: &Paragraph<'_>,
-    proxies: &[String],
-) -> Result<Vec<Result<Source, String>>, BadText> {
+enum Fault {
+    Text(BadText),
+    SignedBy(String),
+}
+
+impl From<BadText> for Fault {
+    fn from(error: BadText) -> Self {
+        Self::Text(error)
+    }
+}
+
+/// `None` when the entry is not enabled.
+fn parse_entry(file: &str, paragraph: &Paragraph<'_>) -> Result<Option<Entry>, Fault> {
     if paragraph.text("Enabled")?.is_some_and(is_no) {
-        return Ok(Vec::new());
+        return Ok(None);
     }
     let list = |name| Ok::<Vec<String>, BadText>(paragraph.words(name)?.map(str::to_owned).collect());
     paragraph.required("Types")?;
@@ -44,30 +73,34 @@ fn parse_entry(
         _ => Err(paragraph.fault("Types", "expected deb or deb-src")),
     });
     let types = types.collect::<Result<Vec<_>, _>>()?;
-    let (suites, components, architectures) = (list("Suites")?, list("Components")?, list("Architectures")?);
+    let (components, architectures) = (list("Components")?, list("Architectures")?);
+    let suites: Vec<_> = paragraph.words("Suites")?.map(with_architecture).collect();
     if suites.iter().any(|suite| components.is_empty() != suite.ends_with('/')) {
-        return Err(paragraph.fault("Components", "needed, but not with a suite that ends with a slash"));
+        return Err(paragraph.fault("Components", "needed, but not with a suite that ends with a slash").into());
     }
-    let signed_by = match paragraph.text("Signed-By")?.map(read_signed_by).transpose() {
-        Ok(signed_by) => signed_by,
-        Err(reason) => return Ok(vec![Err(reason)]),
-    };
-    let check_valid_until = !paragraph.text("Check-Valid-Until")?.is_some_and(is_no);
-    let bases = paragraph.words("URIs")?.filter_map(|uri| read_base(uri, proxies));
-    let sources = bases.map(|base| {
-        Ok(Source {
-            types: types.clone(),
-            base: base?,
-            suites: suites.clone(),
-            components: components.clone(),
-            architectures: architectures.clone(),
-            signed_by: signed_by.clone(),
-            check_valid_until,
-            file: file.to_owned(),
-            line: paragraph.line(),
-        })
-    });
-    Ok(sources.collect())
+    let signed_by = paragraph.text("Signed-By")?.map(read_signed_by).transpose().map_err(Fault::SignedBy)?;
+    let mut validity = Validity::default();
+    for option in Validity::OPTIONS {
+        validity.set(option, paragraph.text(option)?.unwrap_or_default());
+    }
+    let (file, line) = (file.to_owned(), paragraph.line());
+    Ok(Some(Entry { types, suites, components, architectures, signed_by, validity, file, line }))
+}
+
+/// The lines between two empty ones that a line, counted from 1, is among.
+fn lines_around(text: &str, line: u64) -> &str {
+    let (mut start, mut has_it, mut at) = (0, false, 0);
+    for (number, raw) in (1..).zip(text.split_inclusive('\n')) {
+        if raw.trim_end_matches(['\r', '\n']).is_empty() {
+            if has_it {
+                return &text[start..at];
+            }
+            start = at + raw.len();
+        }
+        has_it |= number == line;
+        at += raw.len();
+    }
+    &text[start..]
 }
 
 /// A list, or a whole key in which every line is indented and a dot stands for an empty one.

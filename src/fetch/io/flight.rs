@@ -1,61 +1,59 @@
-//! The driver of one download: carries out what the plan wishes and tells it, and the ledger, what came of it.
+//! The driver of one download: carries out what the course wants done and tells it what came of it.
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
+    hash::{BuildHasher, RandomState},
     net::SocketAddr,
+    ops::Range,
     time::{Duration, Instant, SystemTime},
 };
 
 use futures_util::{
     FutureExt, StreamExt,
-    future::BoxFuture,
+    future::{AbortHandle, Abortable, Aborted, BoxFuture},
     stream::{BoxStream, FuturesUnordered},
 };
 
 use crate::{
-    hash::{Expected, PieceChain, Stepper, Verified},
+    hash::{Expected, PIECE_SIZE, Verified},
     mirror::{self, Trouble},
     peer::{self, Answer},
-    store::{Mark, Partial},
+    store::{Lent, Mark, Partial},
 };
 
 use crate::fetch::{
     Holder, Lead, Origin, Shared,
-    ledger::{Finding, Ledger, Ruling, SourceId},
-    plan::{Plan, Wish},
+    course::{self, Course, Deed, Sent, Setup},
+    ledger::{Grade, MIRROR, SourceId},
+    plan::Measure,
 };
 
 use super::{
-    growing::{Failure, SAFETY_CATCH},
+    growing::Failure,
     stream::{Came, Stream},
     tally::{Outcome, Report},
 };
 
-/// The mirror, as a source.
-const MIRROR: SourceId = SourceId(0);
 /// How long a download goes on without readers before half of it is there.
 const DESERTED: Duration = Duration::from_secs(30);
+/// How long a peer is left alone that passed on a false piece.
+const PAUSE: Duration = Duration::from_secs(300);
 
-/// One download as it goes: the two machines, and what they need of the world.
+/// One download as it goes: its course, and what that needs of the world.
 pub(super) struct Flight<'a> {
     lead: &'a Lead,
     shared: &'a Shared,
     partial: &'a Partial,
     expected: Expected,
     origin: Option<Origin>,
-    ledger: Ledger,
-    plan: Plan,
+    course: Course,
     addresses: Vec<SocketAddr>,
-    asks: FuturesUnordered<BoxFuture<'static, Reached>>,
+    asks: FuturesUnordered<BoxFuture<'static, Result<Reached, Aborted>>>,
+    /// Pieces asked for, each with what ends the waiting.
+    waiting: HashMap<(SourceId, usize), AbortHandle>,
     stream: Option<Stream>,
-    /// The piece that the mirror's last stream left unfinished.
-    broken_off: Option<Stepper>,
-    chains_asked: HashSet<SourceId>,
-    cautious: bool,
     mark: Option<Mark>,
-    tainted: Option<u64>,
-    mismatched: bool,
     /// Why the mirror is of no use, if it is of none.
     trouble: Option<Failure>,
     began: Instant,
@@ -64,7 +62,7 @@ pub(super) struct Flight<'a> {
     received: u64,
     peer_pieces: usize,
     givers: HashSet<SourceId>,
-    mirror_pieces: usize,
+    from_mirror: u64,
 }
 
 /// A peer's answer has come, or will not.
@@ -79,24 +77,26 @@ impl<'a> Flight<'a> {
         let shared = &*lead.shared;
         let expected = *lead.vouched.expected();
         let now = Instant::now();
-        let plan = Plan::new(shared.config.mirror, origin.is_some(), shared.pool.has_measured(), now);
+        let setup = Setup {
+            expected,
+            mirror_use: shared.config.mirror,
+            mirror: origin.is_some(),
+            quick_peers: shared.pool.has_measured(),
+            cautious: shared.was_cut(expected.hash),
+            seed: RandomState::new().hash_one(expected),
+        };
         Self {
             lead,
             shared,
             partial,
             expected,
             origin,
-            ledger: Ledger::new(expected),
-            plan,
+            course: Course::new(setup, now),
             addresses: Vec::new(),
             asks: FuturesUnordered::new(),
+            waiting: HashMap::new(),
             stream: None,
-            broken_off: None,
-            chains_asked: HashSet::new(),
-            cautious: shared.was_cut(expected.hash),
             mark: None,
-            tainted: None,
-            mismatched: false,
             trouble: None,
             began: now,
             first_byte: None,
@@ -104,7 +104,7 @@ impl<'a> Flight<'a> {
             received: 0,
             peer_pieces: 0,
             givers: HashSet::new(),
-            mirror_pieces: 0,
+            from_mirror: 0,
         }
     }
 
@@ -112,174 +112,151 @@ impl<'a> Flight<'a> {
     pub async fn run(&mut self, mut holders: BoxStream<'static, Holder>) -> Result<Verified, Failure> {
         // What is known at once decides better than what comes a moment later.
         let mut holders_open = true;
-        while let Some(known) = holders.next().now_or_never() {
-            match known {
-                Some(holder) => self.handle_holder(holder),
-                None => {
-                    holders_open = false;
-                    self.plan.handle_holders_ended();
-                    break;
-                }
-            }
+        while holders_open && let Some(known) = holders.next().now_or_never() {
+            holders_open = self.handle_holder(known);
         }
         loop {
-            self.attend()?;
-            self.release();
-            if let Some(verified) = self.ledger.verified() {
-                self.release_all();
-                return Ok(verified);
+            while let Some(deed) = self.course.poll(Instant::now()) {
+                self.carry_out(deed)?;
             }
-            let now = Instant::now();
-            while let Some(wish) = self.plan.poll(&self.ledger, now) {
-                self.fulfil(wish)?;
+            match self.course.outcome() {
+                Some(course::Outcome::Proven(verified)) => {
+                    self.first_byte.get_or_insert_with(|| self.began.elapsed());
+                    return Ok(verified);
+                }
+                Some(course::Outcome::NoSource { mismatch: true }) => return Err(Failure::Mismatch),
+                Some(course::Outcome::NoSource { mismatch: false }) => {
+                    let nobody = || Failure::NoSource("nobody has it".to_owned());
+                    return Err(self.trouble.take().unwrap_or_else(nobody));
+                }
+                None => {}
             }
-            let wake = tokio::time::sleep_until(self.plan.next_wake(now).into());
+            let wake = tokio::time::sleep_until(self.course.next_wake(Instant::now()).into());
             tokio::select! {
-                holder = holders.next(), if holders_open => match holder {
-                    Some(holder) => self.handle_holder(holder),
-                    None => {
-                        holders_open = false;
-                        self.plan.handle_holders_ended();
-                    }
-                },
-                Some(reached) = self.asks.next(), if !self.asks.is_empty() => self.handle_reached(reached)?,
-                came = Stream::next(&mut self.stream) => self.handle_stream(came)?,
+                holder = holders.next(), if holders_open => holders_open = self.handle_holder(holder),
+                Some(reached) = self.asks.next(), if !self.asks.is_empty() => {
+                    reached.into_iter().for_each(|reached| self.handle_reached(reached));
+                }
+                came = Stream::next(&mut self.stream) => self.handle_stream(came),
                 () = wake => self.check_deserted()?,
             }
         }
     }
 
-    fn fulfil(&mut self, wish: Wish) -> Result<(), Failure> {
-        tracing::trace!(?wish, file = self.lead.vouched.path());
-        match wish {
-            Wish::AskPiece { source, piece } => {
-                self.ask(source, Some(piece), peer::Ask::Piece { file: self.expected, index: piece });
+    fn carry_out(&mut self, deed: Deed) -> Result<(), Failure> {
+        match deed {
+            Deed::Ask { source, piece } => self.ask(source, Some(piece)),
+            Deed::AskHave { source } => self.ask(source, None),
+            Deed::Cancel { source, piece } => {
+                self.waiting.remove(&(source, piece)).into_iter().for_each(|waiting| waiting.abort());
             }
-            Wish::AskChain { source } => self.ask_chain(source),
-            Wish::Stream { from, until } => self.open_stream(from, until),
-            Wish::Halt => self.stream = None,
-            Wish::Exhausted { piece } => self.ledger.handle_exhausted(piece),
-            Wish::GiveUp if self.mismatched => return Err(Failure::Mismatch),
-            Wish::GiveUp => {
-                let nobody = || Failure::NoSource("nobody has it".to_owned());
-                return Err(self.trouble.take().unwrap_or_else(nobody));
+            Deed::Stream { bytes } => self.open_stream(bytes),
+            Deed::Halt => self.stream = None,
+            Deed::Write { at, bytes } => {
+                self.partial.write_at(at, &bytes).map_err(|error| Failure::Store(error.to_string()))?;
             }
+            Deed::Reread { piece } => {
+                let bytes = self.read(piece)?;
+                self.course.handle_reread(piece, &bytes);
+            }
+            Deed::Lend { piece, grade } if self.may_lend() => {
+                self.partial.lend(piece, if grade == Grade::Proven { Lent::Proven } else { Lent::FromMirror });
+            }
+            Deed::Lend { .. } => {}
+            Deed::Unlend { piece } => self.partial.unlend(piece),
+            Deed::Convict { source, piece } => {
+                let what = format!("false piece {piece} of {}", self.lead.vouched.path());
+                self.shared.pool.convict(self.address(source), &what);
+                self.shared.tally.add_conviction();
+            }
+            Deed::Pause { source } => self.shared.pool.pause(self.address(source), PAUSE),
+            Deed::Credit { source: MIRROR, .. } => {}
+            Deed::Credit { source, piece } => {
+                let bytes = self.expected.piece_len(piece) as u64;
+                self.peer_pieces += 1;
+                self.givers.insert(source);
+                self.shared.tally.add_peers(bytes);
+                self.shared.pool.proven(self.address(source), bytes);
+            }
+            Deed::Release { until } => self.release(until),
+            Deed::Cut { from } => self.cut(from),
         }
         Ok(())
     }
 
-    fn ask(&mut self, source: SourceId, piece: Option<usize>, ask: peer::Ask) {
+    fn ask(&mut self, source: SourceId, piece: Option<usize>) {
+        let file = self.expected;
+        let ask = piece.map_or(peer::Ask::Chain { file }, |index| peer::Ask::Piece { file, index });
         let (pool, address) = (self.shared.pool.clone(), self.address(source));
         let asked = async move { Reached { source, piece, result: pool.ask(address, ask).await } };
-        self.asks.push(asked.boxed());
-    }
-
-    fn ask_chain(&mut self, source: SourceId) {
-        if self.chains_asked.insert(source) {
-            self.plan.handle_chain_asked(source, Instant::now());
-            self.ask(source, None, peer::Ask::Chain { file: self.expected });
+        let (handle, registration) = AbortHandle::new_pair();
+        if let Some(piece) = piece {
+            self.waiting.insert((source, piece), handle);
         }
+        self.asks.push(Abortable::new(asked, registration).boxed());
     }
 
     fn address(&self, source: SourceId) -> SocketAddr {
         self.addresses[source.0 as usize - 1]
     }
 
-    fn open_stream(&mut self, from: usize, until: usize) {
-        let Some(origin) = &self.origin else { return };
-        self.ledger.handle_overwrite();
-        let (_, state) = self.ledger.front();
-        let begun = self.broken_off.take().filter(|stepper| stepper.index() == from && stepper.from() == state);
-        let stepper = begun.unwrap_or_else(|| Stepper::new(&self.expected, from, state));
-        let until = self.expected.span(until - 1).end;
-        self.stream = Some(Stream::open(&self.shared.mirror, origin, &self.expected, stepper, until));
+    /// Whether others may have pieces of the file before it is whole.
+    fn may_lend(&self) -> bool {
+        self.expected.pieces() > 1 && self.lead.vouched.shareable().is_some()
     }
 
-    fn handle_holder(&mut self, holder: Holder) {
+    fn open_stream(&mut self, bytes: Range<u64>) {
+        let Some(origin) = &self.origin else { return };
+        self.stream = Some(Stream::open(&self.shared.mirror, origin, &self.expected, bytes));
+    }
+
+    /// A holder was found; `None`: no more will be. Says whether there may be more.
+    fn handle_holder(&mut self, holder: Option<Holder>) -> bool {
         match holder {
-            Holder::Chain(chain) => self.claim(chain, None),
-            Holder::Peer(address) => {
+            None => {
+                self.course.handle_holders_ended();
+                return false;
+            }
+            Some(Holder::Searched) => self.course.handle_holders_ended(),
+            Some(Holder::Chain(chain)) => self.course.handle_hearsay(chain),
+            Some(Holder::Peer(address)) => {
                 if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
-                    let rate = self.shared.pool.rate(address);
-                    if self.plan.handle_holder(rate, Instant::now()).is_some() {
+                    let measure = self.measure(address);
+                    if self.course.handle_holder(measure, Instant::now()).is_some() {
                         self.addresses.push(address);
                     }
                 }
             }
         }
+        true
     }
 
-    fn handle_reached(&mut self, Reached { source, piece, result }: Reached) -> Result<(), Failure> {
+    fn measure(&self, address: SocketAddr) -> Measure {
+        Measure { rate: self.shared.pool.rate(address), round_trip: self.shared.pool.round_trip(address) }
+    }
+
+    fn handle_reached(&mut self, Reached { source, piece, result }: Reached) {
         let now = Instant::now();
+        piece.into_iter().for_each(|piece| {
+            self.waiting.remove(&(source, piece));
+        });
         match (result, piece) {
-            (Ok(Answer::Body { bytes, chain }), Some(piece)) => {
+            (Ok(Answer::Body { bytes, chain, unproven }), Some(piece)) => {
                 self.received += bytes.len() as u64;
-                if let Some(digest) = chain
-                    && self.expected.pieces() > 1
-                    && !self.ledger.vouch(digest, source)
-                {
-                    self.ask_chain(source);
-                }
-                self.handle_piece(source, piece, &bytes, now)?;
+                let grade = if unproven { Grade::Raw } else { Grade::Proven };
+                let measure = self.measure(self.address(source));
+                self.course.handle_piece(source, piece, Sent { bytes, chain, grade }, measure, now);
             }
-            (Ok(Answer::Body { bytes, .. }), None) => {
-                self.plan.handle_chain(source, now);
-                match PieceChain::decode(&self.expected, &bytes) {
-                    Ok(chain) => self.claim(chain, Some(source)),
-                    Err(_) => self.plan.handle_gone(source),
-                }
-            }
-            (Ok(Answer::Missing) | Err(peer::Failure::Unwelcome), _) => self.plan.handle_gone(source),
-            (Ok(Answer::TooMuch), _) => self.plan.handle_gone(source),
-            (Ok(Answer::Busy(pause)), piece) => self.fail(source, piece, Some(pause), now),
-            (Err(_), piece) => self.fail(source, piece, None, now),
-        }
-        Ok(())
-    }
-
-    fn claim(&mut self, chain: PieceChain, supplier: Option<SourceId>) {
-        if self.ledger.handle_claim(chain, supplier) {
-            self.plan.handle_new_claim();
+            (Ok(Answer::Pieces { chain, have }), _) => self.course.handle_have(source, chain, have, now),
+            (Ok(Answer::Lacking), Some(piece)) => self.course.handle_lacking(source, piece, now),
+            (Ok(Answer::Body { .. } | Answer::Lacking | Answer::Missing | Answer::TooMuch), _)
+            | (Err(peer::Failure::Unwelcome), _) => self.course.handle_gone(source),
+            (Ok(Answer::Busy(pause)), piece) => self.course.handle_failed(source, piece, Some(pause), now),
+            (Err(_), piece) => self.course.handle_failed(source, piece, None, now),
         }
     }
 
-    fn fail(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
-        if piece.is_none() {
-            self.chains_asked.remove(&source);
-        }
-        self.plan.handle_failed(source, piece, pause, now);
-    }
-
-    fn handle_piece(&mut self, source: SourceId, piece: usize, bytes: &[u8], now: Instant) -> Result<(), Failure> {
-        let front_before = self.ledger.front().0;
-        match self.ledger.handle_piece(piece, source, bytes) {
-            Ruling::Kept => {
-                if piece == front_before {
-                    self.replace_streamed(piece, bytes)?;
-                }
-                self.write(self.expected.span(piece).start, bytes)?;
-                self.plan.handle_kept(source, piece, self.shared.pool.rate(self.address(source)), now);
-            }
-            Ruling::Surplus => self.plan.handle_kept(source, piece, self.shared.pool.rate(self.address(source)), now),
-            Ruling::Unfit => self.plan.handle_unfit(source, piece),
-            Ruling::Unjudged => self.plan.handle_failed(source, Some(piece), None, now),
-        }
-        Ok(())
-    }
-
-    /// A peer was quicker with the piece that the mirror is streaming. What readers already had of it must be the same.
-    fn replace_streamed(&mut self, piece: usize, bytes: &[u8]) -> Result<(), Failure> {
-        let start = self.expected.span(piece).start;
-        let Some(stream) = self.stream.take_if(|stream| stream.at > start) else { return Ok(()) };
-        self.plan.handle_mirror_done();
-        let streamed = (stream.at - start) as usize;
-        if self.read(start, streamed)? != bytes[..streamed] {
-            self.taint(start);
-        }
-        Ok(())
-    }
-
-    fn handle_stream(&mut self, came: Came) -> Result<(), Failure> {
+    fn handle_stream(&mut self, came: Came) {
         let now = Instant::now();
         match came {
             Came::Reply(reply) => {
@@ -294,170 +271,71 @@ impl<'a> Flight<'a> {
                     Err((fatal, why)) => self.lose_stream(fatal, why, now),
                 }
             }
-            Came::Bytes(bytes) => {
+            Came::Bytes(mut bytes) => {
                 self.received += bytes.len() as u64;
+                self.from_mirror += bytes.len() as u64;
                 self.shared.tally.add_mirror(bytes.len() as u64);
-                self.plan.handle_mirror_bytes(bytes.len(), now);
-                self.take_streamed(&bytes)?;
+                let stream = self.stream.as_mut().expect("the bytes are the stream's");
+                // Of a mirror that does not serve ranges, what comes before the range; of any, what comes behind it.
+                let skipped = stream.skip.min(bytes.len() as u64);
+                stream.skip -= skipped;
+                let _skipped = bytes.split_to(skipped as usize);
+                bytes.truncate(bytes.len().min((stream.until - stream.at) as usize));
+                stream.at += bytes.len() as u64;
+                self.course.handle_mirror_bytes(&bytes, now);
             }
             Came::End => {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
                 self.lose_stream(false, short, now);
+            }
+            Came::Trouble(Trouble::Changed) => {
+                self.lose_stream(false, Failure::NoSource(Trouble::Changed.to_string()), now);
+                self.course.handle_mirror_changed();
             }
             Came::Trouble(trouble) => {
                 let fatal = matches!(trouble, Trouble::Forbidden(_) | Trouble::Redirects);
                 self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
             }
         }
-        Ok(())
     }
 
     fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
         tracing::debug!(file = self.lead.vouched.path(), fatal, %why, "the mirror broke off");
-        // What came of the piece is on disk and hashed; the next stream goes on behind it.
-        self.broken_off = self.stream.take().filter(|stream| stream.skip == 0).map(|stream| stream.stepper);
+        self.stream = None;
         self.trouble = Some(why);
-        self.plan.handle_mirror_failed(fatal, now);
+        self.course.handle_mirror_failed(fatal, now);
     }
 
-    /// Writes and hashes the mirror's bytes as they come.
-    fn take_streamed(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let Some(mut stream) = self.stream.take() else { return Ok(()) };
-        let skipped = stream.skip.min(bytes.len() as u64);
-        stream.skip -= skipped;
-        let mut bytes = &bytes[skipped as usize..];
-        while !bytes.is_empty() && stream.at < stream.until {
-            let take = bytes.len().min(stream.stepper.missing());
-            self.write(stream.at, &bytes[..take])?;
-            stream.stepper.update(&bytes[..take]);
-            stream.at += take as u64;
-            bytes = &bytes[take..];
-            if stream.stepper.missing() > 0 {
-                break;
-            }
-            let step = stream.stepper.finish().expect("a piece with nothing missing is whole");
-            self.mirror_pieces += 1;
-            self.ledger.handle_front(step, MIRROR);
-            let (front, state) = self.ledger.front();
-            // The front jumped over pieces that peers brought, fell back, or the stream's part is done.
-            if front != step.index() + 1 || stream.at >= stream.until {
-                self.plan.handle_mirror_done();
-                return Ok(());
-            }
-            stream.stepper = Stepper::new(&self.expected, front, state);
-        }
-        self.stream = Some(stream);
-        Ok(())
-    }
-
-    /// Acts on what the ledger found out.
-    fn attend(&mut self) -> Result<(), Failure> {
-        let now = Instant::now();
-        while let Some(finding) = self.ledger.poll_finding() {
-            match finding {
-                Finding::Convicted { source: MIRROR, piece } => {
-                    tracing::warn!(file = self.lead.vouched.path(), piece, "the mirror sent false bytes");
-                }
-                Finding::Convicted { source, piece } => {
-                    let what = format!("false piece {piece} of {}", self.lead.vouched.path());
-                    self.shared.pool.convict(self.address(source), &what);
-                    self.shared.tally.add_conviction();
-                    self.plan.handle_gone(source);
-                }
-                Finding::Proven { source: MIRROR, .. } => {}
-                Finding::Proven { source, piece } => {
-                    let bytes = self.expected.piece_len(piece) as u64;
-                    self.peer_pieces += 1;
-                    self.givers.insert(source);
-                    self.shared.tally.add_peers(bytes);
-                    self.shared.pool.proven(self.address(source), bytes);
-                }
-                Finding::Reread { piece } => {
-                    let bytes = self.read(self.expected.span(piece).start, self.expected.piece_len(piece))?;
-                    self.stop_stream();
-                    self.ledger.handle_reread(piece, &bytes);
-                }
-                Finding::Discarded { source, piece } => {
-                    self.taint(self.expected.span(piece).start);
-                    if source == MIRROR {
-                        self.mismatched = true;
-                        self.plan.handle_mirror_failed(true, now);
-                    }
-                }
-            }
-        }
-        if self.ledger.is_hopeless() {
-            self.stop_stream();
-            self.mismatched = true;
-            self.taint(0);
-            // Without a claim nobody can say which piece is false. Peers that took part are left out; a mirror that was
-            // alone is.
-            let senders = self.ledger.reset();
-            if senders.iter().all(|source| *source == MIRROR) {
-                self.plan.handle_mirror_failed(true, now);
-            }
-            senders.into_iter().filter(|source| *source != MIRROR).for_each(|source| self.plan.handle_gone(source));
-        }
-        Ok(())
-    }
-
-    fn stop_stream(&mut self) {
-        if self.stream.take().is_some() {
-            self.plan.handle_mirror_done();
-        }
-    }
-
-    /// Bytes from there on that readers may already have are wrong: they are cut, and the next get proven bytes only.
-    fn taint(&mut self, from: u64) {
-        let released = self.lead.progress.borrow().released;
-        self.cautious = true;
-        if released <= from {
-            return;
-        }
+    /// Bytes from there on that readers already have are wrong: they are cut.
+    fn cut(&mut self, from: u64) {
         tracing::warn!(file = self.lead.vouched.path(), from, "wrong bytes were passed on; readers are cut");
-        self.tainted = Some(self.tainted.map_or(from, |tainted| tainted.min(from)));
         self.shared.remember_cut(self.expected.hash);
+        let tainted = self.course.tainted();
         self.lead.progress.send_modify(|progress| {
-            progress.tainted = self.tainted;
-            progress.released = progress.released.min(from);
+            progress.tainted = tainted;
+            progress.released = 0;
         });
     }
 
-    /// Lets readers have what is there from the front, but for the safety catch.
-    fn release(&mut self) {
-        if self.cautious {
-            return;
-        }
-        let streamed = self.stream.as_ref().map_or(0, |stream| if stream.skip == 0 { stream.at } else { 0 });
-        let front = self.ledger.front().0;
-        let held = if front == 0 { 0 } else { self.expected.span(front - 1).end };
-        let ready = streamed.max(held).min(self.expected.size.saturating_sub(SAFETY_CATCH));
-        if ready <= self.lead.progress.borrow().released {
-            return;
-        }
-        if self.mark.is_none() {
+    fn release(&mut self, until: u64) {
+        // Whoever gets a byte that is not proven can only be told so if that is remembered, over restarts too.
+        if until < self.expected.size && self.mark.is_none() {
             match self.shared.store.mark_released(self.expected.hash) {
                 Ok(mark) => self.mark = Some(mark),
                 Err(error) => {
                     tracing::warn!(%error, "cannot mark what is passed on; it waits until it is proven");
-                    self.cautious = true;
-                    return;
+                    return self.course.handle_unmarked();
                 }
             }
         }
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
-        self.lead.progress.send_modify(|progress| progress.released = ready);
-    }
-
-    fn release_all(&mut self) {
-        self.first_byte.get_or_insert_with(|| self.began.elapsed());
-        self.lead.progress.send_modify(|progress| progress.released = self.expected.size);
+        self.lead.progress.send_modify(|progress| progress.released = until);
     }
 
     /// A download that nobody reads any more ends, unless half of it is there.
     fn check_deserted(&mut self) -> Result<(), Failure> {
         // One receiver waits in the table of flights, one in the lead.
-        if self.lead.progress.receiver_count() > 2 || 2 * self.ledger.missing() < self.expected.pieces() {
+        if self.lead.progress.receiver_count() > 2 || 2 * self.course.missing() < self.expected.pieces() {
             self.deserted_since = None;
             return Ok(());
         }
@@ -467,28 +345,26 @@ impl<'a> Flight<'a> {
 
     /// Whether nothing wrong, now or earlier, can have been passed on.
     pub fn is_clean(&self) -> bool {
-        self.mark == Some(Mark::Fresh) && self.tainted.is_none()
+        self.mark == Some(Mark::Fresh) && self.course.tainted().is_none()
     }
 
-    fn write(&self, at: u64, bytes: &[u8]) -> Result<(), Failure> {
-        self.partial.write_at(at, bytes).map_err(|error| Failure::Store(error.to_string()))
-    }
-
-    fn read(&self, at: u64, len: usize) -> Result<Vec<u8>, Failure> {
-        let mut bytes = vec![0; len];
-        self.partial.read_at(at, &mut bytes).map_err(|error| Failure::Store(error.to_string()))?;
+    fn read(&self, piece: usize) -> Result<Vec<u8>, Failure> {
+        let mut bytes = vec![0; self.expected.piece_len(piece)];
+        let read = self.partial.read_at(self.expected.span(piece).start, &mut bytes);
+        read.map_err(|error| Failure::Store(error.to_string()))?;
         Ok(bytes)
     }
 
     /// What is to be remembered of it.
     pub fn report(&self, outcome: Outcome) -> Report {
         let useful = if outcome.is_ok() { self.expected.size } else { 0 };
+        let mirror_pieces = self.from_mirror.div_ceil(PIECE_SIZE) as usize;
         Report {
             path: self.lead.vouched.path().to_owned(),
             repository: self.lead.vouched.repository().to_string(),
             expected: self.expected,
             from_peers: self.peer_pieces,
-            from_mirror: self.expected.pieces().saturating_sub(self.peer_pieces).min(self.mirror_pieces),
+            from_mirror: self.expected.pieces().saturating_sub(self.peer_pieces).min(mirror_pieces),
             peers: self.givers.len(),
             wasted: self.received.saturating_sub(useful),
             took: self.began.elapsed(),

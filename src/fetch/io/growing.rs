@@ -7,9 +7,6 @@ use tokio::sync::watch;
 
 use crate::hash::Expected;
 
-/// Bytes held back until the whole file is proven, so that no reader ever completes a wrong one.
-pub const SAFETY_CATCH: u64 = 16 * 1024;
-
 /// Bytes that a reader takes at a time.
 const CHUNK: u64 = 256 * 1024;
 
@@ -53,11 +50,13 @@ pub struct Progress {
     pub kept: bool,
 }
 
-/// A download that is under way; cheap to clone.
+/// A download that is under way; cheap to clone. A clone is one reader: it knows which bytes it had.
 #[derive(Debug, Clone)]
 pub struct Growing {
     expected: Expected,
     progress: watch::Receiver<Progress>,
+    /// [`Progress::tainted`] as it was when this reader last had bytes: what it had by then was judged by it.
+    judged_by: Option<u64>,
 }
 
 /// A response has to end here, before its length is reached.
@@ -77,7 +76,7 @@ pub enum Cut {
 impl Growing {
     pub(in crate::fetch) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
         let (sender, progress) = watch::channel(Progress::default());
-        (sender, Self { expected, progress })
+        (sender, Self { expected, progress, judged_by: None })
     }
 
     /// What is being downloaded.
@@ -107,23 +106,74 @@ impl Growing {
         if progress.kept { Ok(()) } else { Err(Failure::Deserted) }
     }
 
-    /// Reads bytes from `at` to before `end` at most, as soon as any are released. Empty at `end`.
+    /// Reads bytes from `at` to before `end` at most, as soon as any are released. Empty at `end`. A reader that had wrong
+    /// bytes is cut, once; one that began after these were withdrawn is not.
     pub async fn read(&mut self, at: u64, end: u64) -> Result<Bytes, Cut> {
         if at >= end {
             return Ok(Bytes::new());
         }
-        let ready = |progress: &Progress| {
-            progress.released > at || progress.outcome.is_some() || progress.tainted.is_some_and(|from| from < at)
-        };
+        let judged_by = self.judged_by;
+        let is_cut =
+            |progress: &Progress| progress.tainted != judged_by && progress.tainted.is_some_and(|from| from < at);
+        let ready = |progress: &Progress| progress.released > at || progress.outcome.is_some() || is_cut(progress);
         let progress = self.progress.wait_for(ready).await.map_err(|_| Failure::Deserted)?.clone();
-        if progress.tainted.is_some_and(|from| from < at) {
+        if is_cut(&progress) {
             return Err(Cut::Tainted);
         }
+        self.judged_by = progress.tainted;
         if let (true, Some(file)) = (progress.released > at, progress.file) {
             let mut buffer = vec![0; CHUNK.min(end - at).min(progress.released - at) as usize];
             file.read_exact_at(&mut buffer, at)?;
             return Ok(buffer.into());
         }
         Err(progress.outcome.and_then(Result::err).unwrap_or(Failure::Deserted).into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::hash::ContentHash;
+
+    fn growing(bytes: &[u8]) -> (watch::Sender<Progress>, Growing) {
+        let expected = Expected { hash: ContentHash::of(bytes), size: bytes.len() as u64 };
+        let (progress, growing) = Growing::new(expected);
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(bytes).unwrap();
+        progress.send_modify(|progress| progress.file = Some(Arc::new(file)));
+        (progress, growing)
+    }
+
+    #[tokio::test]
+    async fn who_had_wrong_bytes_is_cut_and_who_comes_later_is_not() {
+        let (progress, growing) = growing(&[7; 1000]);
+        progress.send_modify(|progress| progress.released = 600);
+        let (mut behind, mut ahead) = (growing.clone(), growing.clone());
+        assert_eq!(behind.read(0, 100).await.unwrap().len(), 100);
+        assert_eq!(ahead.read(0, 1000).await.unwrap().len(), 600);
+        progress.send_modify(|progress| (progress.tainted, progress.released) = (Some(300), 300));
+        assert!(matches!(ahead.read(600, 1000).await, Err(Cut::Tainted)));
+        let mut later = growing.clone();
+        assert_eq!(later.read(0, 1000).await.unwrap().len(), 300);
+        progress.send_modify(|progress| (progress.released, progress.outcome) = (1000, Some(Ok(()))));
+        for (reader, mut at) in [(&mut behind, 100), (&mut later, 300), (&mut ahead, 0)] {
+            while at < 1000 {
+                let bytes = reader.read(at, (at + 250).min(1000)).await.unwrap();
+                assert!(!bytes.is_empty());
+                at += bytes.len() as u64;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn wrong_bytes_further_to_the_front_cut_those_who_had_them_in_between() {
+        let (progress, growing) = growing(&[7; 1000]);
+        progress.send_modify(|progress| (progress.tainted, progress.released) = (Some(300), 300));
+        let mut reader = growing.clone();
+        assert_eq!(reader.read(0, 1000).await.unwrap().len(), 300);
+        progress.send_modify(|progress| (progress.tainted, progress.released) = (Some(100), 100));
+        assert!(matches!(reader.read(300, 1000).await, Err(Cut::Tainted)));
     }
 }

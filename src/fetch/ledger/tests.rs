@@ -1,9 +1,8 @@
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use super::*;
-use crate::hash::{ContentHash, Hasher, PIECE_SIZE, Stepper};
+use crate::hash::{ContentHash, Hasher, PIECE_SIZE, PieceChain, Stepper};
 
-const MIRROR: SourceId = SourceId(0);
 const ALICE: SourceId = SourceId(1);
 const BOB: SourceId = SourceId(2);
 const MALLORY: SourceId = SourceId(3);
@@ -64,7 +63,7 @@ impl File {
         assert_eq!(front, index);
         let mut stepper = Stepper::new(&self.expected, index, state);
         stepper.update(bytes);
-        ledger.handle_front(stepper.finish().expect("a whole piece"), MIRROR);
+        ledger.handle_front(stepper.finish().expect("a whole piece"));
     }
 }
 
@@ -90,10 +89,10 @@ fn a_small_file_needs_no_claim() {
     let file = file(1, 1);
     let mut ledger = Ledger::new(file.expected);
     assert!(ledger.has_claim());
-    assert_eq!(ledger.handle_piece(0, MALLORY, &file.false_piece(0)), Ruling::Unfit);
+    assert_eq!(ledger.handle_piece(0, MALLORY, Grade::Proven, &file.false_piece(0)), Ruling::Unfit);
     assert!(ledger.verified().is_none());
     assert_eq!(convicted(&mut ledger), [MALLORY], "nobody else can be to blame");
-    assert_eq!(ledger.handle_piece(0, ALICE, file.piece(0)), Ruling::Kept);
+    assert_eq!(ledger.handle_piece(0, ALICE, Grade::Proven, file.piece(0)), Ruling::Kept);
     assert!(ledger.verified().is_some());
 }
 
@@ -106,7 +105,11 @@ fn pieces_in_any_order_from_hearsay_prove_the_file() {
         let mut ledger = Ledger::new(file.expected);
         ledger.handle_claim(file.chain.clone(), None);
         for index in order {
-            assert_eq!(ledger.handle_piece(index, ALICE, file.piece(index)), Ruling::Kept, "seed {seed}");
+            assert_eq!(
+                ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index)),
+                Ruling::Kept,
+                "seed {seed}"
+            );
         }
         assert_eq!(ledger.verified().expect("all pieces").chain(), &file.chain);
         assert_eq!(findings(&mut ledger).iter().filter(|f| matches!(f, Finding::Proven { .. })).count(), 9);
@@ -119,7 +122,7 @@ fn the_mirror_in_front_and_peers_behind_meet() {
     let mut ledger = Ledger::new(file.expected);
     ledger.handle_claim(file.chain.clone(), Some(ALICE));
     for index in [5, 4, 3] {
-        assert_eq!(ledger.handle_piece(index, ALICE, file.piece(index)), Ruling::Kept);
+        assert_eq!(ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index)), Ruling::Kept);
     }
     assert_eq!(ledger.anchor(), 3);
     for index in 0..3 {
@@ -134,10 +137,10 @@ fn without_a_claim_no_piece_of_several_can_be_judged_but_the_one_that_closes_the
     let file = file(4, 3);
     let mut ledger = Ledger::new(file.expected);
     assert!(!ledger.has_claim());
-    assert_eq!(ledger.handle_piece(0, ALICE, file.piece(0)), Ruling::Unjudged);
+    assert_eq!(ledger.handle_piece(0, ALICE, Grade::Proven, file.piece(0)), Ruling::Unjudged);
     file.stream(&mut ledger, 0, file.piece(0));
     file.stream(&mut ledger, 1, file.piece(1));
-    assert_eq!(ledger.handle_piece(2, ALICE, file.piece(2)), Ruling::Kept);
+    assert_eq!(ledger.handle_piece(2, ALICE, Grade::Proven, file.piece(2)), Ruling::Kept);
     assert!(ledger.verified().is_some());
 }
 
@@ -147,7 +150,7 @@ fn a_false_piece_under_the_senders_own_chain_convicts_at_once() {
     let mut ledger = Ledger::new(file.expected);
     ledger.handle_claim(file.chain.clone(), Some(ALICE));
     assert!(ledger.vouch(file.chain.digest(), MALLORY));
-    assert_eq!(ledger.handle_piece(2, MALLORY, &file.false_piece(2)), Ruling::Unfit);
+    assert_eq!(ledger.handle_piece(2, MALLORY, Grade::Proven, &file.false_piece(2)), Ruling::Unfit);
     assert_eq!(convicted(&mut ledger), [MALLORY]);
     assert!(ledger.has_claim(), "the honest supplier's word stands");
 }
@@ -157,9 +160,9 @@ fn a_false_piece_under_hearsay_convicts_when_another_copy_is_proven() {
     let file = file(6, 4);
     let mut ledger = Ledger::new(file.expected);
     ledger.handle_claim(file.chain.clone(), None);
-    assert_eq!(ledger.handle_piece(3, MALLORY, &file.false_piece(3)), Ruling::Unfit);
+    assert_eq!(ledger.handle_piece(3, MALLORY, Grade::Proven, &file.false_piece(3)), Ruling::Unfit);
     assert!(convicted(&mut ledger).is_empty());
-    assert_eq!(ledger.handle_piece(3, ALICE, file.piece(3)), Ruling::Kept);
+    assert_eq!(ledger.handle_piece(3, ALICE, Grade::Proven, file.piece(3)), Ruling::Kept);
     assert_eq!(convicted(&mut ledger), [MALLORY]);
 }
 
@@ -171,7 +174,7 @@ fn a_false_chain_is_refuted_where_proof_passes_it_and_its_server_convicted() {
     ledger.handle_claim(file.chain.clone(), Some(ALICE));
     assert_eq!(ledger.fork(), Some(3));
     for index in [5, 4, 3] {
-        assert_eq!(ledger.handle_piece(index, ALICE, file.piece(index)), Ruling::Kept);
+        assert_eq!(ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index)), Ruling::Kept);
     }
     assert_eq!(convicted(&mut ledger), [MALLORY]);
     assert_eq!(ledger.fork(), None);
@@ -185,18 +188,22 @@ fn a_matching_false_piece_and_chain_costs_that_piece_alone() {
     let mut ledger = Ledger::new(file.expected);
     // Mallory's copy has piece 2 false, its chain matches it up to the end, where it cannot fit.
     ledger.handle_claim(file.chain_of_false(2), Some(MALLORY));
-    assert_eq!(ledger.handle_piece(2, MALLORY, &file.false_piece(2)), Ruling::Kept, "consistent under its own chain");
-    assert_eq!(ledger.handle_piece(5, MALLORY, file.piece(5)), Ruling::Unfit, "the digest is signed");
+    assert_eq!(
+        ledger.handle_piece(2, MALLORY, Grade::Proven, &file.false_piece(2)),
+        Ruling::Kept,
+        "consistent under its own chain"
+    );
+    assert_eq!(ledger.handle_piece(5, MALLORY, Grade::Proven, file.piece(5)), Ruling::Unfit, "the digest is signed");
     let found = findings(&mut ledger);
     assert_eq!(found, [Finding::Convicted { source: MALLORY, piece: 5 }, Finding::Reread { piece: 2 }]);
     ledger.handle_reread(2, &file.false_piece(2));
     assert!(ledger.is_missing(2), "what a liar sent counts no more without its word");
     ledger.handle_claim(file.chain.clone(), Some(ALICE));
     for index in [5, 4, 3] {
-        assert_eq!(ledger.handle_piece(index, ALICE, file.piece(index)), Ruling::Kept);
+        assert_eq!(ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index)), Ruling::Kept);
     }
     for index in [2, 1, 0] {
-        assert_eq!(ledger.handle_piece(index, ALICE, file.piece(index)), Ruling::Kept);
+        assert_eq!(ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index)), Ruling::Kept);
     }
     assert!(ledger.verified().is_some());
 }
@@ -207,7 +214,7 @@ fn a_lying_mirror_loses_its_false_piece_only() {
     let mut ledger = Ledger::new(file.expected);
     ledger.handle_claim(file.chain.clone(), Some(ALICE));
     for index in [5, 4, 3] {
-        ledger.handle_piece(index, ALICE, file.piece(index));
+        ledger.handle_piece(index, ALICE, Grade::Proven, file.piece(index));
     }
     file.stream(&mut ledger, 0, file.piece(0));
     file.stream(&mut ledger, 1, &file.false_piece(1));
@@ -218,13 +225,13 @@ fn a_lying_mirror_loses_its_false_piece_only() {
         match finding {
             Finding::Reread { piece: 1 } => ledger.handle_reread(1, &file.false_piece(1)),
             Finding::Reread { piece } => ledger.handle_reread(piece, file.piece(piece)),
-            Finding::Discarded { source, piece } => discarded.push((source, piece)),
+            Finding::Discarded { source, piece, .. } => discarded.push((source, piece)),
             _ => {}
         }
     }
     assert_eq!(discarded, [(MIRROR, 1)]);
     assert!(ledger.is_missing(1) && ledger.missing() == 1);
-    ledger.handle_piece(1, ALICE, file.piece(1));
+    ledger.handle_piece(1, ALICE, Grade::Proven, file.piece(1));
     assert!(ledger.verified().is_some());
 }
 
@@ -236,8 +243,8 @@ fn a_mirror_that_lies_alone_is_hopeless_and_a_reset_begins_anew() {
     file.stream(&mut ledger, 1, &file.false_piece(1));
     file.stream(&mut ledger, 2, file.piece(2));
     assert!(ledger.is_hopeless() && ledger.verified().is_none());
-    ledger.reset();
-    assert_eq!(ledger.missing(), 3);
+    assert_eq!(ledger.handle_distrust(), [MIRROR].into());
+    assert_eq!((ledger.missing(), ledger.front().0), (3, 0));
 }
 
 #[test]
@@ -245,7 +252,7 @@ fn a_chain_that_nobody_can_fill_gives_way_to_the_front() {
     let file = file(11, 4);
     let mut ledger = Ledger::new(file.expected);
     ledger.handle_claim(file.forged(&[1, 2, 3]), None);
-    assert_eq!(ledger.handle_piece(3, ALICE, file.piece(3)), Ruling::Unfit);
+    assert_eq!(ledger.handle_piece(3, ALICE, Grade::Proven, file.piece(3)), Ruling::Unfit);
     ledger.handle_exhausted(3);
     assert!(!ledger.has_claim());
     for index in 0..4 {
@@ -282,7 +289,7 @@ fn whatever_liars_do_the_file_is_proven_and_the_honest_stay_clean() {
                 let source = [ALICE, BOB, MALLORY][rng.random_range(0..3)];
                 let lies = source == MALLORY && (piece == lie_at || rng.random_bool(0.3));
                 let bytes = if lies { file.false_piece(piece) } else { file.piece(piece).to_vec() };
-                if ledger.handle_piece(piece, source, &bytes) == Ruling::Kept {
+                if ledger.handle_piece(piece, source, Grade::Proven, &bytes) == Ruling::Kept {
                     disk[piece] = bytes;
                 }
             }

@@ -86,10 +86,74 @@ async fn a_kept_connection_that_the_peer_closed_is_opened_anew() {
 }
 
 #[tokio::test]
+async fn a_peer_that_closes_after_each_answer_is_asked_on_a_connection_each_and_not_shunned() {
+    let listener = TcpListener::bind("127.9.5.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let server = tokio::spawn(async move {
+        for connection in 0..5 {
+            let (mut stream, _) = listener.accept().await.expect("a peer");
+            let asked = heads(&mut stream, 1).await;
+            // Once it is known that it closes, nothing is asked ahead.
+            assert!(connection == 0 || asked.matches("GET /~/").count() == 1, "{asked}");
+            let answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1\r\n\r\na";
+            stream.write_all(answer).await.expect("sent");
+            // What was asked ahead is read, so that the end of the connection is an end in good order.
+            stream.shutdown().await.expect("closed");
+            while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+        }
+    });
+    let pool = Pool::new(None);
+    let ask = || pool.ask(peer, Ask::Piece { file: file(1), index: 0 });
+    let (a, b, c, d, e) = tokio::join!(ask(), ask(), ask(), ask(), ask());
+    for answer in [a, b, c, d, e] {
+        assert!(matches!(answer, Ok(Answer::Body { .. })), "{answer:?}");
+    }
+    assert!(pool.is_welcome(peer));
+    server.await.expect("the server's asserts hold");
+}
+
+#[tokio::test]
+async fn a_peer_that_accepts_and_closes_is_dialled_once() {
+    let listener = TcpListener::bind("127.9.6.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let pool = Pool::new(None);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        heads(&mut stream, 1).await;
+        drop(stream);
+        listener.accept().await.expect("one more")
+    };
+    tokio::select! {
+        answer = pool.ask(peer, Ask::Piece { file: file(1), index: 0 }) => assert_eq!(answer, Err(Failure::Lost)),
+        _ = server => panic!("dialled again"),
+    }
+}
+
+#[tokio::test]
 async fn a_convicted_peer_is_not_asked_again() {
     let pool = Pool::new(None);
     let peer = "127.9.3.1:9".parse().expect("an address");
     pool.convict(peer, "a test");
     assert_eq!(pool.ask(peer, Ask::Chain { file: file(9) }).await, Err(Failure::Unwelcome));
     assert!(pool.snapshot().peers.iter().any(|(address, _, banned)| *address == peer && *banned));
+}
+
+#[tokio::test]
+async fn the_connection_of_a_convicted_peer_ends_and_what_it_owes_is_asked_elsewhere_at_once() {
+    let listener = TcpListener::bind("127.9.7.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let pool = Pool::new(None);
+    let server = async {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        heads(&mut stream, 2).await;
+        // One answer half sent, the other not begun.
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc").await.expect("sent");
+        pool.convict(peer, "a test");
+        let mut rest = Vec::new();
+        assert_eq!(stream.read_to_end(&mut rest).await.unwrap_or_default(), 0, "nothing more is asked");
+    };
+    let ask = || pool.ask(peer, Ask::Piece { file: file(9), index: 0 });
+    let (first, second, ()) = tokio::join!(ask(), ask(), server);
+    assert_eq!((first, second), (Err(Failure::Unwelcome), Err(Failure::Unwelcome)));
+    assert_eq!(pool.snapshot().connections, 0);
 }

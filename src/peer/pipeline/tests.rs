@@ -24,7 +24,7 @@ fn answers(pipeline: &mut Pipeline) -> Result<Vec<(u64, Answer)>, Violation> {
 }
 
 fn body(bytes: &'static [u8]) -> Answer {
-    Answer::Body { bytes: Bytes::from_static(bytes), chain: None }
+    Answer::Body { bytes: Bytes::from_static(bytes), chain: None, unproven: false }
 }
 
 #[test]
@@ -67,6 +67,68 @@ fn a_piece_of_many_is_asked_by_range_and_must_come_as_that_range() {
         bad.handle_bytes(format!("HTTP/1.1 {head}\r\n\r\n").as_bytes());
         assert_eq!(answers(&mut bad), Err(Violation::Range), "{head}");
     }
+}
+
+/// What a holder of that file answers when it is asked for its pieces.
+fn told(file: Expected, head: &str, body: &[u8]) -> Result<Vec<(u64, Answer)>, Violation> {
+    let mut pipeline = pipeline();
+    pipeline.ask(1, Ask::Chain { file });
+    let sent = pipeline.poll_transmit().expect("a head");
+    assert!(sent.starts_with(format!("GET /~/{}/pieces HTTP/1.1\r\n", file.hash).as_bytes()));
+    pipeline.handle_bytes(format!("HTTP/1.1 200 OK\r\n{head}Content-Length: {}\r\n\r\n", body.len()).as_bytes());
+    pipeline.handle_bytes(body);
+    answers(&mut pipeline)
+}
+
+#[test]
+fn a_holder_tells_its_chain_its_pieces_or_both() {
+    let file = small(10 * PIECE_SIZE + 1);
+    let states = [9; 32 * 10];
+    let chain = PieceChain::decode(&file, &states).expect("of that length");
+    let mut some = Pieces::new(11);
+    [0, 2, 10].into_iter().for_each(|piece| some.insert(piece));
+    let pieces = |chain: Option<&PieceChain>, have: Option<&Pieces>| {
+        Ok(vec![(1, Answer::Pieces { chain: chain.cloned(), have: have.cloned() })])
+    };
+    assert_eq!(told(file, "", &states), pieces(Some(&chain), None));
+    assert_eq!(told(file, "X-Huddle-Have: 0504\r\n", &states), pieces(Some(&chain), Some(&some)));
+    assert_eq!(told(file, "X-Huddle-Have: 0504\r\n", b""), pieces(None, Some(&some)));
+    assert_eq!(told(small(5), "", b""), pieces(Some(&PieceChain::default()), None));
+}
+
+#[test]
+fn a_piece_set_that_is_not_one_of_the_file_and_a_chain_of_another_length_are_violations() {
+    let file = small(10 * PIECE_SIZE + 1);
+    for digits in
+        ["", "05", "050", "050400", "0508", "05zz", "+504", "0504, 0504", "0504\r\nX-Huddle-Have: 0504", "é504"]
+    {
+        let head = format!("X-Huddle-Have: {digits}\r\n");
+        assert_eq!(told(file, &head, b""), Err(Violation::Have), "{digits}");
+    }
+    assert_eq!(told(small(5), "X-Huddle-Have: 01\r\n", b""), Err(Violation::Have), "one piece is whole or not there");
+    for (head, length) in [("", 0), ("", 319), ("", 321), ("X-Huddle-Have: 0504\r\n", 1)] {
+        assert_eq!(told(file, head, &vec![0; length]), Err(Violation::Length), "{head} {length}");
+    }
+    // The set of the largest file that is lent from fits an answer's head.
+    assert!(2 * Pieces::encoded_len(8192) + 1024 < MAX_HEAD);
+}
+
+#[test]
+fn a_piece_that_is_not_there_yet_and_one_without_proof_are_told_from_others() {
+    let file = small(2 * PIECE_SIZE + 3);
+    let mut pipeline = pipeline();
+    for id in 1..=3 {
+        pipeline.ask(id, piece(file, 2));
+    }
+    let head = "HTTP/1.1 206 x\r\nContent-Range: bytes 1048576-1048578/1048579\r\nContent-Length: 3\r\n";
+    let digest = ContentHash::of(b"a chain");
+    pipeline.handle_bytes(b"HTTP/1.1 416 x\r\nContent-Range: bytes */1048579\r\nContent-Length: 0\r\n\r\n");
+    pipeline.handle_bytes(format!("{head}X-Huddle-Chain: {digest}\r\n\r\nabc").as_bytes());
+    // Who does not answer for the bytes cannot answer for a chain that they belong to.
+    pipeline.handle_bytes(format!("{head}X-Huddle-Chain: {digest}\r\nX-Huddle-Unproven: 1\r\n\r\nabc").as_bytes());
+    let body = |chain, unproven| Answer::Body { bytes: Bytes::from_static(b"abc"), chain, unproven };
+    let expected = vec![(1, Answer::Lacking), (2, body(Some(digest), false)), (3, body(None, true))];
+    assert_eq!(answers(&mut pipeline), Ok(expected));
 }
 
 #[test]
@@ -147,6 +209,17 @@ proptest! {
             rest = tail;
         }
         prop_assert_eq!(got, vec![(1, body(b"abc")), (2, Answer::TooMuch), (3, body(b"vwxyz"))]);
+    }
+
+    #[test]
+    fn no_piece_set_makes_it_panic_and_a_true_one_is_read(set in prop::collection::vec(any::<bool>(), 2..200), digits in "[0-9a-fg]{0,60}") {
+        let file = small(set.len() as u64 * PIECE_SIZE);
+        let mut have = Pieces::new(set.len());
+        set.iter().enumerate().filter(|(_, has)| **has).for_each(|(piece, _)| have.insert(piece));
+        let true_digits: String = have.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+        let answer = told(file, &format!("X-Huddle-Have: {true_digits}\r\n"), b"");
+        prop_assert_eq!(answer, Ok(vec![(1, Answer::Pieces { chain: None, have: Some(have) })]));
+        let _ = told(file, &format!("X-Huddle-Have: {digits}\r\n"), b"");
     }
 
     #[test]

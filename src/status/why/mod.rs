@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     archive::{Location, Repository, is_release, path},
-    store::{Holding, Sought, Store, StoreError, Vouching},
+    store::{Holding, Sought, StoreError, Vouching},
 };
 
 use super::{
@@ -217,7 +217,7 @@ impl Answer {
     /// Looks for what is asked.
     pub(super) fn of(window: &Window, text: &str) -> Result<Self, NoAnswer> {
         let question = Question::parse(text, &window.listen)?;
-        let mut found = seek(&window.store, &question.subject)?;
+        let mut found = seek(window, &question.subject)?;
         found.sort_by(newest_first);
         let more = found.len().saturating_sub(MAX_CHAINS);
         found.truncate(MAX_CHAINS);
@@ -230,10 +230,12 @@ impl Answer {
     }
 }
 
-fn seek(store: &Store, subject: &Subject) -> Result<Vec<Vouching>, StoreError> {
-    let at = |location: &Location| match location.credentials().is_some() || location.query().is_some() {
-        true => Ok(Vec::new()),
-        false => store.why(&Sought::At(&format!("{}{}", location.authority(), location.path()))),
+fn seek(window: &Window, subject: &Subject) -> Result<Vec<Vouching>, StoreError> {
+    let store = &window.store;
+    let at = |location: &Location| match window.flow.home(location) {
+        _ if location.credentials().is_some() || location.query().is_some() => Ok(Vec::new()),
+        Some((home, path)) => store.why(&Sought::In(&home, &path)),
+        None => store.why(&Sought::At(&format!("{}{}", location.authority(), location.path()))),
     };
     let mut found = Vec::new();
     match subject {

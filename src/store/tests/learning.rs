@@ -2,10 +2,12 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use crate::archive::Pin;
+
 use super::*;
 
 #[test]
-fn a_path_is_looked_up_in_the_longest_repository_that_it_lies_in() {
+fn a_path_is_looked_up_in_the_longest_repository_that_it_lies_in_and_in_no_other() {
     let house = House::new(1 << 30);
     let store = house.open();
     let repository = |name: &str| Repository::restore(name);
@@ -22,7 +24,24 @@ fn a_path_is_looked_up_in_the_longest_repository_that_it_lies_in() {
     };
     let of = |content: &str, name: &str| Some((ContentHash::of(content.as_bytes()), name.to_owned()));
     assert_eq!(hash("mirror.example.org/debian/pool/x"), of("inner", "mirror.example.org/debian"));
-    assert_eq!(hash("mirror.example.org/debian/pool/y"), of("outer y", "mirror.example.org"));
+    assert_eq!(hash("mirror.example.org/debian/pool/y"), None, "what the longest does not promise, no other does");
+    let within = |name: &str, path: &str| {
+        let promise = store.promise_in(&repository(name), path).unwrap();
+        promise.map(|vouched| vouched.expected().hash)
+    };
+    assert_eq!(within("mirror.example.org", "debian/pool/y"), Some(ContentHash::of(b"outer y")));
+    assert_eq!(within("mirror.example.org/debian", "pool/x"), Some(ContentHash::of(b"inner")));
+    assert_eq!(within("mirror.example.org/debian", "pool/y"), None);
+    assert_eq!(within("other.example.org", "pool/x"), None);
+    for (name, is_nested) in [
+        ("mirror.example.org", true),
+        ("mirror.example.org/debian/pool", true),
+        ("mirror.example.org/other", true),
+        ("mirror.example.org:81/debian", false),
+        ("other.example.org", false),
+    ] {
+        assert_eq!(store.is_nested(&repository(name)), is_nested, "{name}");
+    }
     assert_eq!(hash("mirror.example.org/debian-x/pool/x"), None);
     assert_eq!(hash("other.example.org/debian/pool/x"), None);
     assert_eq!(hash(""), None);
@@ -51,6 +70,43 @@ fn of_releases_only_the_newest_is_learned() {
         ("dists/stable", day(3), "key", 1)
     );
     assert_eq!(suite.repository, super::house());
+}
+
+#[test]
+fn who_signed_the_same_release_last_is_known() {
+    let house = House::new(1 << 30);
+    let store = house.open();
+    let record = |signer: &str| {
+        let member = vouched("dists/stable/main/Contents-all.gz", b"one");
+        store.record_release(&super::house(), "dists/stable", day(2), signer, [member]).unwrap()
+    };
+    assert_eq!([record("old"), record("new")], [Recorded::New, Recorded::Same]);
+    assert_eq!(store.suites().unwrap()[0].signer, "new");
+}
+
+#[test]
+fn what_a_release_says_of_the_next_one_s_keys_outlives_a_restart() {
+    let house = House::new(1 << 30);
+    let key = "0123456789ABCDEF0123456789ABCDEF01234567";
+    let (keys, until) = (format!("{key} {key}!"), day(30));
+    let pin = |keys: &str| Pin::restore(super::house(), "dists/stable".to_owned(), keys, until).unwrap();
+    let record = |store: &Store, number| {
+        let member = vouched("dists/stable/main/Contents-all.gz", &[number as u8]);
+        store.record_release(&super::house(), "dists/stable", day(number), "key", [member]).unwrap()
+    };
+    let store = house.open();
+    assert!(!store.pin(&pin(&keys), day(2)).unwrap(), "of no suite that is known");
+    record(&store, 2);
+    assert!(store.pin(&pin(&keys), day(2)).unwrap());
+    assert!(!store.pin(&pin(key), day(1)).unwrap(), "of an older one");
+    drop(store);
+    let store = house.open();
+    assert_eq!(store.pins().unwrap(), [pin(&keys)]);
+    record(&store, 3);
+    assert_eq!(store.pins().unwrap(), [pin(&keys)], "until the next one is heard");
+    let silent = Pin::silent(super::house(), "dists/stable".to_owned());
+    assert!(store.pin(&silent, day(3)).unwrap());
+    assert_eq!(store.pins().unwrap(), []);
 }
 
 #[test]

@@ -1,0 +1,93 @@
+#![expect(clippy::disallowed_methods, reason = "tests run the task, and wait for what it does")]
+
+use std::{net::SocketAddr, path::Path, time::UNIX_EPOCH};
+
+use crate::{
+    archive::{Repository, Shareable, Vouched},
+    dht::{self, Found},
+    hash::{Expected, Hasher, PIECE_SIZE, Verified},
+    store::{self, Lent, Partial},
+};
+
+use super::*;
+
+/// Where this host is said to serve peers.
+const PORT: u16 = 4000;
+
+async fn node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
+    let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect();
+    let config = dht::Config { bootstrap, ..dht::Config::default() };
+    let listen = [SocketAddr::from(([127, 0, 81, host], 0))];
+    Dht::start(&config, &listen, dir.join(format!("state/{host}")), u64::from(host)).await.unwrap()
+}
+
+fn verified(bytes: &[u8]) -> Verified {
+    let expected = Expected { hash: ContentHash::of(bytes), size: bytes.len() as u64 };
+    let mut hasher = Hasher::new(&expected);
+    hasher.update(bytes);
+    hasher.finish().unwrap()
+}
+
+fn vouched(bytes: &[u8]) -> Vouched {
+    let path = format!("pool/{}.deb", ContentHash::of(bytes));
+    let repository = Repository::restore("mirror.example.org/debian");
+    Vouched::restore(*verified(bytes).expected(), repository, path, true)
+}
+
+/// Begins a file and lends its first piece.
+fn lend(store: &Store, bytes: &[u8]) -> Partial {
+    let partial = store.begin(*verified(bytes).expected()).unwrap();
+    partial.write_at(0, bytes).unwrap();
+    partial.lend(0, Lent::FromMirror);
+    partial
+}
+
+/// What one search finds.
+async fn search(dht: &Dht, file: Shareable) -> Vec<Found> {
+    let mut search = dht.lookup(file);
+    let mut found = Vec::new();
+    while let Some(one) = search.recv().await {
+        found.push(one);
+    }
+    found
+}
+
+/// Searches until all of this is found.
+async fn until(dht: &Dht, file: Shareable, wanted: &[Found]) {
+    let all = async {
+        let mut found = search(dht, file).await;
+        while !wanted.iter().all(|one| found.contains(one)) {
+            sleep(Duration::from_millis(20)).await;
+            found = search(dht, file).await;
+        }
+        assert_eq!(found.len(), wanted.len(), "{found:?}");
+    };
+    tokio::time::timeout(Duration::from_secs(30), all).await.expect("in time");
+}
+
+#[tokio::test]
+async fn a_big_file_is_told_of_with_its_first_piece_and_again_with_its_chain_a_small_one_when_it_is_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = store::Config { path: dir.path().join("store"), quota: 1 << 30, min_free: 0 };
+    let store = Store::open(&config, |_| true).unwrap();
+    let big = vec![7; UNFINISHED_FROM * PIECE_SIZE as usize];
+    let small = &big[PIECE_SIZE as usize..];
+    let date = UNIX_EPOCH + Duration::from_secs(86400);
+    let files = [&big, small].map(vouched);
+    store.record_release(files[0].repository(), "", date, "key", files.clone()).unwrap();
+    let [file, small_file] = files.each_ref().map(|file| file.shareable().unwrap());
+
+    let other = node(1, &[], dir.path()).await;
+    let own = node(2, other.local_addrs(), dir.path()).await;
+    let announcer = tokio::spawn(Announcer::new(own, store.clone(), PORT).run());
+    let holder = Found::Holder(SocketAddr::from(([127, 0, 81, 2], PORT)));
+    let (small_partial, partial) = (lend(&store, small), lend(&store, &big));
+    until(&other, file, std::slice::from_ref(&holder)).await;
+    assert_eq!(search(&other, small_file).await, []);
+
+    store.commit(partial, verified(&big), &files[0]).unwrap();
+    until(&other, file, &[holder.clone(), Found::Chain(verified(&big).chain().clone())]).await;
+    store.commit(small_partial, verified(small), &files[1]).unwrap();
+    until(&other, small_file, &[holder, Found::Chain(verified(small).chain().clone())]).await;
+    announcer.abort();
+}

@@ -1,0 +1,203 @@
+//! What must hold of one download, as ratios of simulated time and as counts of bytes and pieces.
+
+use std::{collections::HashSet, time::Duration};
+
+use crate::{fetch::plan::MirrorUse, hash::PIECE_SIZE};
+
+use super::{
+    files::File,
+    network::{Client, Node, Setting},
+    server::Manner,
+};
+
+fn alone(world: super::network::World<'_>) -> Client {
+    let mut clients = world.clients;
+    clients.pop().expect("one client")
+}
+
+fn go(file: &File, mirror_use: MirrorUse, mirror: Option<Node>, peers: Vec<Node>) -> Client {
+    let client = alone(Setting::new(mirror_use, mirror, peers).go(file));
+    assert!(client.is_proven());
+    client
+}
+
+/// Pieces' worth of bytes that came beside the file.
+fn wasted(client: &Client, file: &File) -> f64 {
+    (client.received as f64 - file.expected.size as f64) / PIECE_SIZE as f64
+}
+
+#[test]
+fn four_equal_peers_are_nearly_four_times_as_fast_as_one() {
+    let file = File::sized(1, 80_000_000);
+    let time = |peers: usize| go(&file, MirrorUse::Sparing, None, vec![Node::new(10e6); peers]).took();
+    let gain = time(1) / time(4);
+    assert!(gain >= 3.8, "{gain:.2} times one peer");
+}
+
+#[test]
+fn eight_peers_of_different_rates_add_up() {
+    let file = File::sized(2, 100_000_000);
+    let peers: Vec<_> = (1..=8).map(|rate| Node::new(f64::from(rate) * 1e6)).collect();
+    let client = go(&file, MirrorUse::Sparing, None, peers);
+    let share = 100e6 / 36e6 / client.took();
+    assert!(share >= 0.9, "{share:.3} of the sum of the rates");
+    assert!(client.received as f64 <= 1.05 * 100e6, "{} bytes", client.received);
+}
+
+#[test]
+fn a_slow_peer_beside_a_fast_mirror_costs_next_to_nothing() {
+    let file = File::sized(3, 12_000_000);
+    let time = |peers| go(&file, MirrorUse::Sparing, Some(Node::new(10e6)), peers).took();
+    let alone = time(Vec::new());
+    for known in [false, true] {
+        let slow = Node { known, ..Node::new(20e3) };
+        let cost = time(vec![slow]) / alone;
+        assert!(cost <= 1.1, "{cost:.2} times the mirror alone; known: {known}");
+    }
+}
+
+#[test]
+fn dead_announcers_cost_nothing() {
+    for size in [300_000, 3_000_000, 40_000_000] {
+        let file = File::sized(4, size);
+        let run = |peers| go(&file, MirrorUse::Sparing, Some(Node::new(10e6)), peers);
+        let alone = run(Vec::new());
+        for manner in [Manner::Dead, Manner::Refuses, Manner::Silent, Manner::Missing] {
+            let dead = run(vec![Node::of(manner, 10e6); 20]);
+            let cost = dead.took() / alone.took();
+            assert!(cost <= 1.02, "{cost:.3} times the mirror alone: {manner:?}, {size} bytes");
+            let later = dead.first_byte.expect("all came").saturating_sub(alone.first_byte.expect("all came"));
+            assert!(later <= Duration::from_millis(5), "first byte {later:?} later: {manner:?}, {size} bytes");
+        }
+    }
+}
+
+#[test]
+fn ten_willing_peers_send_each_byte_once() {
+    for pieces in [1, 2, 3, 5, 9, 20, 70] {
+        let file = File::new(5, pieces);
+        for mirror in [None, Some(Node::new(10e6)), Some(Node::new(1e6))] {
+            for known in [false, true] {
+                for rate in [1e6, 5e6, 20e6] {
+                    let peers = vec![Node { known, ..Node::new(rate) }; 10];
+                    let client = go(&file, MirrorUse::Sparing, mirror, peers);
+                    let times = client.received as f64 / file.expected.size as f64;
+                    let chains = 20_000.0 / file.expected.size as f64;
+                    assert!(
+                        times <= 1.05 + chains,
+                        "{times:.3} times the file: {pieces} pieces, mirror {:?}, peers of {rate}, known: {known}",
+                        mirror.map(|mirror| mirror.rate)
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sparing_mirror_yields_to_peers_that_are_no_slower() {
+    let file = File::sized(6, 52_000_000);
+    let client = go(&file, MirrorUse::Sparing, Some(Node::new(10e6)), vec![Node::new(10e6); 3]);
+    let share = client.from_mirror as f64 / client.received as f64;
+    assert!(share < 0.3, "{share:.2} of the bytes from the mirror");
+    let known = go(&file, MirrorUse::Sparing, Some(Node::new(10e6)), vec![Node::new(10e6).known(); 3]);
+    assert_eq!(known.from_mirror, 0, "a measured holder was at hand");
+}
+
+#[test]
+fn one_poisoned_piece_costs_one_piece_and_its_sender_is_banned() {
+    let file = File::new(7, 160);
+    for bad in [0, 1, 80, 158, 159] {
+        for liar in [Manner::LiesConsistently(bad), Manner::Flips(bad)] {
+            let mut peers = vec![Node::new(10e6); 4];
+            peers[1].manner = liar;
+            let client = go(&file, MirrorUse::Sparing, None, peers);
+            assert!(wasted(&client, &file) <= 1.1, "{:.2} pieces wasted: {liar:?}", wasted(&client, &file));
+            // A liar that was not asked for the piece, and whose chain is true, has done nothing.
+            let lied = wasted(&client, &file) > 0.9 || matches!(liar, Manner::LiesConsistently(bad) if bad < 159);
+            let caught = if lied { [1].into() } else { HashSet::new() };
+            assert_eq!(client.convicted, caught, "{liar:?}");
+        }
+    }
+}
+
+fn liars(manner: impl Fn(usize) -> Manner) -> Vec<Node> {
+    (0..7).map(|n| Node::of(manner(n), 10e6)).collect()
+}
+
+/// The manners of seven that lie together: false from the first state to the last, and false up to a fork.
+fn conspiracies(file: &File) -> [Manner; 2] {
+    let fork = file.pieces() / 2;
+    [Manner::Forks { fork: file.pieces() - 1, salt: 3 }, Manner::Forks { fork, salt: 5 }]
+}
+
+#[test]
+fn seven_of_eight_that_lie_together_cost_a_piece_or_two_and_are_all_banned() {
+    let file = File::sized(8, 60_000_000);
+    for manner in conspiracies(&file) {
+        for hearsay in [false, true] {
+            let mut peers = liars(|_| manner);
+            peers.insert(4, Node::new(10e6));
+            let mut setting = Setting::new(MirrorUse::Sparing, None, peers);
+            setting.hearsay.extend(hearsay.then(|| file.chain.clone()));
+            let client = alone(setting.go(&file));
+            assert!(client.is_proven());
+            let wasted = wasted(&client, &file);
+            assert!(wasted <= 3.1, "{wasted:.2} pieces wasted: {manner:?}, hearsay {hearsay}");
+            assert_eq!(client.convicted, [0, 1, 2, 3, 5, 6, 7].into(), "{manner:?}");
+        }
+    }
+}
+
+#[test]
+fn liars_known_first_cost_no_more_than_what_is_in_flight() {
+    let file = File::sized(9, 60_000_000);
+    let later = Duration::from_secs(20);
+    for manner in conspiracies(&file) {
+        let mut peers = liars(|_| manner);
+        peers.push(Node::new(10e6).found(later));
+        let client = go(&file, MirrorUse::Sparing, None, peers);
+        let waste = wasted(&client, &file);
+        assert!(waste <= 16.2, "{waste:.2} pieces wasted: {manner:?}, an honest peer later");
+        assert_eq!(client.convicted, (0..7).collect(), "{manner:?}");
+        let client = go(&file, MirrorUse::Last, Some(Node::new(10e6)), liars(|_| manner));
+        let waste = wasted(&client, &file);
+        assert!(waste <= 17.1, "{waste:.2} pieces wasted: {manner:?}, the mirror later");
+        assert_eq!(client.convicted, (0..7).collect(), "{manner:?}");
+    }
+}
+
+#[test]
+fn liars_alone_beside_a_mirror_change_nothing() {
+    let file = File::sized(10, 20_000_000);
+    for manner in conspiracies(&file) {
+        for mirror_use in [MirrorUse::First, MirrorUse::Sparing, MirrorUse::Last] {
+            let client = go(&file, mirror_use, Some(Node::new(5e6)), liars(|_| manner));
+            let waste = wasted(&client, &file);
+            assert!(waste <= 17.1, "{waste:.2} pieces wasted: {manner:?}, {mirror_use:?}");
+        }
+    }
+}
+
+#[test]
+fn apt_gets_its_first_byte_at_once_and_never_idles() {
+    let file = File::sized(11, 30_000_000);
+    let honest = |rate| Node::new(rate);
+    let cases = [
+        (Some(Node::new(1e6)), vec![]),
+        (Some(Node::new(1e6)), vec![honest(20e3); 3]),
+        (Some(Node::new(1e6)), vec![Node::of(Manner::Silent, 1e6); 3]),
+        (Some(Node { cuts: Some(3_000_000), ..Node::new(1e6) }), vec![honest(1e6); 2]),
+        (None, vec![honest(500e3); 2]),
+        (None, vec![honest(250e3), honest(1e6), Node::of(Manner::Silent, 1e6)]),
+    ];
+    for (mirror, peers) in cases {
+        let what = format!("mirror {mirror:?}, peers {peers:?}");
+        let client = go(&file, MirrorUse::Sparing, mirror, peers);
+        assert!(client.longest_gap < Duration::from_secs(5), "idle for {:?}: {what}", client.longest_gap);
+        if mirror.is_some() {
+            let wait = client.first_byte.expect("all came") - client.first_source_byte.expect("all came");
+            assert!(wait <= Duration::from_millis(300), "{wait:?} from the first source byte: {what}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Thousands of random downloads: each ends in the right bytes if anybody honest can give them, within its bounds.
+//!
+//! `SEED=n cargo test --lib any_download` runs one again.
+
+use std::{sync::LazyLock, time::Duration};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::{fetch::plan::MirrorUse, hash::PIECE_SIZE};
+
+use super::{
+    files::File,
+    network::{Node, Setting},
+    server::Manner,
+};
+
+/// Schedules in an ordinary run.
+const SCHEDULES: u64 = 2000;
+
+static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+    let small = (0..6).map(|seed| File::new(100 + seed, 1));
+    small.chain((2..12).map(|pieces| File::new(200 + pieces as u64, pieces))).collect()
+});
+
+fn random_manner(rng: &mut StdRng, pieces: usize) -> Manner {
+    use Manner::*;
+    let bad = rng.random_range(0..pieces);
+    if rng.random_bool(0.45) {
+        return Honest;
+    }
+    let manners = [
+        Flips(bad),
+        LiesConsistently(bad),
+        FalseChain(bad),
+        Forks { fork: bad, salt: rng.random() },
+        Silent,
+        Dead,
+        Refuses,
+        Missing,
+        Busy,
+        TooMuch,
+        Closes,
+        Cuts,
+        TooLong,
+        TooShort,
+        OtherRange,
+        WholeForRange,
+        Chunked,
+        EndlessHead,
+        TwoLengths,
+        Trickles,
+    ];
+    manners[rng.random_range(0..manners.len())]
+}
+
+fn random_setting(rng: &mut StdRng, pieces: usize, file: &File, seed: u64) -> Setting {
+    let mirror = rng.random_bool(0.7).then(|| {
+        let manner = match rng.random_range(0..8) {
+            0 => Manner::Flips(rng.random_range(0..pieces)),
+            1 => Manner::Dead,
+            2 => Manner::Silent,
+            _ => Manner::Honest,
+        };
+        Node {
+            manner,
+            cuts: rng.random_bool(0.2).then(|| rng.random_range(100_000..2_000_000)),
+            delay: Duration::from_millis(rng.random_range(1..100)),
+            ..Node::new(10f64.powf(rng.random_range(5.0..8.0)))
+        }
+    });
+    let peers = (0..rng.random_range(0..8)).map(|_| Node {
+        delay: Duration::from_millis(rng.random_range(1..100)),
+        found: Duration::from_millis(rng.random_range(0..3) * rng.random_range(0..2000)),
+        known: rng.random_bool(0.3),
+        ..Node::of(random_manner(rng, pieces), 10f64.powf(rng.random_range(4.5..8.0)))
+    });
+    let mut setting = Setting::new(MirrorUse::Sparing, mirror, peers.collect());
+    setting.mirror_use = [MirrorUse::First, MirrorUse::Sparing, MirrorUse::Last][rng.random_range(0..3)];
+    if rng.random_bool(0.3) {
+        setting.hearsay.push(file.chain.clone());
+    }
+    if rng.random_bool(0.2) {
+        setting.hearsay.push(file.chain_false_at(rng.random_range(0..pieces)));
+    }
+    setting.seed = seed;
+    setting
+}
+
+#[test]
+fn any_download_with_one_honest_source_ends_in_the_right_file_and_convicts_no_honest_peer() {
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..SCHEDULES, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let file = &FILES[rng.random_range(0..FILES.len())];
+        let pieces = file.pieces();
+        let setting = random_setting(rng, pieces, file, seed);
+        let honest = |node: &Node| node.manner == Manner::Honest;
+        let hope = setting.peers.iter().any(honest) || setting.mirror.is_some_and(|mirror| honest(&mirror));
+        let harmless = |manner: Manner| {
+            !matches!(
+                manner,
+                Manner::Flips(_) | Manner::LiesConsistently(_) | Manner::FalseChain(_) | Manner::Forks { .. }
+            )
+        };
+        let world = setting.clone().go(file);
+        let client = &world.clients[0];
+        if hope {
+            assert!(client.is_proven(), "SEED={seed}: {:?}: {setting:?}", client.end);
+        }
+        for (index, peer) in setting.peers.iter().enumerate().filter(|(_, peer)| harmless(peer.manner)) {
+            assert!(!client.convicted.contains(&index), "SEED={seed}: honest {peer:?} convicted");
+        }
+        let sources = setting.peers.len() as u64 + 1;
+        let bound = 2 * file.expected.size + (4 + 3 * sources) * PIECE_SIZE;
+        assert!(client.received <= bound, "SEED={seed}: {} bytes, not {bound}: {setting:?}", client.received);
+        let slowest = setting.peers.iter().chain(&setting.mirror).filter(|node| honest(node)).map(|node| node.rate);
+        let bound = 90.0 + 3.0 * file.expected.size as f64 / slowest.fold(f64::MAX, f64::min);
+        assert!(!hope || client.took() <= bound, "SEED={seed}: {:.1} s, not {bound:.1}: {setting:?}", client.took());
+    }
+}

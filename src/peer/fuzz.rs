@@ -1,0 +1,106 @@
+//! Entry points for fuzzing: each takes any bytes and breaks off when a reader breaks what it promises.
+
+use crate::hash::{ContentHash, Expected, PIECE_SIZE, PieceChain};
+
+use super::pipeline::{Answer, Ask, Pipeline};
+
+/// A connection on which a peer answers four asks: the first byte says in what portions the others arrive.
+pub fn answers(bytes: &[u8]) {
+    let Some((portion, bytes)) = bytes.split_first() else { return };
+    let file = |size: u64| Expected { hash: ContentHash::of(&size.to_be_bytes()), size };
+    let asks = [
+        Ask::Piece { file: file(3), index: 0 },
+        Ask::Piece { file: file(PIECE_SIZE + 5), index: 1 },
+        Ask::Chain { file: file(2 * PIECE_SIZE + 5) },
+        Ask::Piece { file: file(4), index: 0 },
+    ];
+    let mut pipeline = Pipeline::new(([127, 0, 0, 1], 9978).into());
+    asks.iter().zip(0..).for_each(|(ask, id)| pipeline.ask(id, *ask));
+    let mut answered = 0;
+    for portion in bytes.chunks(usize::from(*portion).max(1)) {
+        pipeline.handle_bytes(portion);
+        loop {
+            match pipeline.poll_answer() {
+                Ok(Some((id, answer))) => {
+                    assert_eq!(id, answered, "answers come in the order of the asks");
+                    if let (Answer::Body { bytes, .. }, ask @ Ask::Piece { .. }) = (answer, asks[id as usize]) {
+                        assert_eq!(bytes.len(), ask.body_len());
+                    }
+                    answered += 1;
+                }
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    assert_eq!(pipeline.outstanding() as u64, asks.len() as u64 - answered);
+    assert!(pipeline.bytes_due() <= asks.iter().map(Ask::body_len).sum::<usize>());
+    let unanswered: Vec<_> = pipeline.into_unanswered().map(|(id, _)| id).collect();
+    assert_eq!(unanswered, (answered..asks.len() as u64).collect::<Vec<_>>());
+}
+
+/// A file's piece chain: the first byte says of how many pieces the file is.
+pub fn piece_list(bytes: &[u8]) {
+    let Some((pieces, bytes)) = bytes.split_first() else { return };
+    let size = u64::from(*pieces) * PIECE_SIZE + 1;
+    let expected = Expected { hash: ContentHash::of(&size.to_be_bytes()), size };
+    if let Ok(chain) = PieceChain::decode(&expected, bytes) {
+        assert_eq!(bytes.len(), PieceChain::encoded_len(&expected));
+        assert_eq!(chain.encode(), bytes, "what was read is written as it was");
+        (1..expected.pieces()).for_each(|boundary| drop(format!("{:?}", chain.at(&expected, boundary))));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A reader, and bytes that it likes.
+    type Target = (fn(&[u8]), &'static [u8]);
+
+    const TARGETS: [Target; 4] = [
+        (answers, include_bytes!("../../tests/fuzz/seeds/answers/all")),
+        (answers, include_bytes!("../../tests/fuzz/seeds/answers/refused")),
+        (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/none")),
+        (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/two")),
+    ];
+
+    #[test]
+    fn the_seeds_are_taken() {
+        for (target, seed) in TARGETS {
+            target(seed);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            TARGETS.iter().for_each(|(target, _)| target(&bytes));
+        }
+
+        #[test]
+        fn a_seed_with_any_changes_is_read_or_refused(
+            which in 0..TARGETS.len(),
+            changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>(), 1..40usize), 1..6),
+        ) {
+            let (target, seed) = TARGETS[which];
+            let mut bytes = seed.to_vec();
+            for (at, kind, byte, length) in changes {
+                if bytes.is_empty() {
+                    break;
+                }
+                let at = at.index(bytes.len());
+                let end = (at + length).min(bytes.len());
+                match kind {
+                    0 => bytes[at] = byte,
+                    1 => bytes.insert(at, b"\n \r:-/0189bytes"[usize::from(byte) % 15]),
+                    2 => drop(bytes.drain(at..end)),
+                    _ => bytes.extend_from_within(at..end),
+                }
+            }
+            target(&bytes);
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Answers of a peer.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| apt_huddle::peer::fuzz::answers(bytes));

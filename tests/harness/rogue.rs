@@ -1,0 +1,173 @@
+//! A peer that breaks the protocol in one manner, whatever piece it is asked for; its piece hashes are right.
+
+use std::{net::SocketAddr, sync::Arc};
+
+use super::{
+    PIECE,
+    archive::Package,
+    liar::chain_of,
+    own_network,
+    probe::Probe,
+    server::{Body, End, Reply, Request, Server},
+};
+
+/// Bytes of a head that has no end.
+const ENDLESS: usize = 64 * 1024 * 1024;
+
+/// How it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// More bytes than were asked for, behind the right length.
+    More,
+    /// Fewer bytes, and the end of the connection.
+    Less,
+    /// A shorter length than was asked for.
+    Shorter,
+    /// Another range, and says so.
+    OtherRange,
+    /// The right head, and bytes of something else.
+    OtherFile,
+    /// Chunks.
+    Chunked,
+    /// 200 and the whole file for a part of it.
+    Whole,
+    /// Fields without end.
+    EndlessFields,
+    /// One field without end.
+    EndlessField,
+    /// Two lengths.
+    TwoLengths,
+    /// A byte a second.
+    Trickle,
+    /// Takes the connection and answers nothing.
+    Mute,
+    /// Has it not, though it said so.
+    Missing,
+    /// Closes after each answer, which is right.
+    Closes,
+}
+
+impl Manner {
+    /// Every manner.
+    pub const ALL: [Self; 14] = [
+        Self::More,
+        Self::Less,
+        Self::Shorter,
+        Self::OtherRange,
+        Self::OtherFile,
+        Self::Chunked,
+        Self::Whole,
+        Self::EndlessFields,
+        Self::EndlessField,
+        Self::TwoLengths,
+        Self::Trickle,
+        Self::Mute,
+        Self::Missing,
+        Self::Closes,
+    ];
+
+    fn answer(self, bytes: &Arc<Vec<u8>>, chain: &Arc<Vec<u8>>, request: &Request) -> Reply {
+        if request.path.ends_with("/pieces") {
+            let length = chain.len() as u64;
+            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+            return Reply { head, body: Body::Memory(Arc::clone(chain)), span: 0..length, ..Reply::bare("") };
+        }
+        let size = bytes.len() as u64;
+        let (status, span) = match request.range(size) {
+            Some(Ok(span)) => ("206 Partial Content", span),
+            Some(Err(())) => return Reply::bare("416 Range Not Satisfiable"),
+            None => ("200 OK", 0..size),
+        };
+        let is_part = status.starts_with("206");
+        let length = span.end - span.start;
+        let range = |from: u64| if is_part { content_range(from, length, size) } else { String::new() };
+        let head = |status: &str, fields: &str| format!("HTTP/1.1 {status}\r\n{fields}\r\n");
+        let right = format!("{}Content-Length: {length}\r\n", range(span.start));
+        let reply = |head: String| Reply {
+            head,
+            body: Body::Memory(Arc::clone(bytes)),
+            span: span.clone(),
+            stop: None,
+            rate: None,
+            flip_every: None,
+        };
+        match self {
+            Self::More => {
+                let more = [&bytes[span.start as usize..span.end as usize], &[b'+'; 100_000]].concat();
+                let span = 0..more.len() as u64;
+                Reply { body: Body::Memory(Arc::new(more)), span, ..reply(head(status, &right)) }
+            }
+            Self::Less => Reply { stop: Some((length / 2, End::Fin)), ..reply(head(status, &right)) },
+            Self::Shorter => {
+                let fields = format!("{}Content-Length: {}\r\n", range(span.start), length / 2);
+                Reply { stop: Some((length / 2, End::Fin)), ..reply(head(status, &fields)) }
+            }
+            Self::OtherRange => {
+                let from =
+                    if span.start == 0 { size.saturating_sub(length) } else { span.start - PIECE.min(span.start) };
+                let fields = format!("{}Content-Length: {length}\r\n", content_range(from, length, size));
+                Reply { span: from..from + length, ..reply(head("206 Partial Content", &fields)) }
+            }
+            Self::OtherFile => Reply { flip_every: Some(1), ..reply(head(status, &right)) },
+            Self::Chunked => {
+                let fields = format!("{}Transfer-Encoding: chunked\r\n", range(span.start));
+                reply(head(status, &fields) + &format!("{length:x}\r\n"))
+            }
+            Self::Whole => {
+                let fields = format!("Content-Length: {}\r\n", if is_part { size } else { size + 1 });
+                Reply { span: 0..size, ..reply(head("200 OK", &fields)) }
+            }
+            Self::EndlessFields | Self::EndlessField => {
+                let field = if self == Self::EndlessFields { "X-A: b\r\n" } else { "aaaaaaaa" };
+                let body = field.repeat(ENDLESS / field.len()).into_bytes();
+                let span = 0..body.len() as u64;
+                let start = format!("HTTP/1.1 {status}\r\nX-B: ");
+                Reply { body: Body::Memory(Arc::new(body)), span, ..reply(start) }
+            }
+            Self::TwoLengths => reply(head(status, &format!("{right}Content-Length: {}\r\n", length + 1))),
+            Self::Trickle => Reply { rate: Some(1), ..reply(head(status, &right)) },
+            Self::Mute => Reply { stop: Some((0, End::Stall)), ..reply(String::new()) },
+            Self::Missing => Reply::bare("404 Not Found"),
+            Self::Closes => {
+                Reply { stop: Some((length, End::Fin)), ..reply(head(status, &(right + "Connection: close\r\n"))) }
+            }
+        }
+    }
+}
+
+fn content_range(from: u64, length: u64, size: u64) -> String {
+    format!("Content-Range: bytes {from}-{}/{size}\r\n", from + length.max(1) - 1)
+}
+
+/// The peer. It vanishes when it is dropped.
+pub struct Rogue {
+    server: Server,
+    probe: Probe,
+    sha256: String,
+}
+
+impl Rogue {
+    /// Serves a package in its manner from a network of its own.
+    pub fn start(manner: Manner, package: &Package) -> Self {
+        let ip = own_network();
+        let bytes = Arc::new(package.bytes());
+        let chain = Arc::new(chain_of(&bytes).concat());
+        let server = Server::start(ip, Box::new(move |request| manner.answer(&bytes, &chain, request)));
+        Self { server, probe: Probe::bind(ip), sha256: package.sha256.clone() }
+    }
+
+    /// Tells each node that it has the package.
+    pub fn announce(&self, nodes: &[SocketAddr]) {
+        nodes.iter().for_each(|node| self.probe.announce(*node, &self.sha256, self.server.addr().port(), None));
+    }
+
+    /// Where it serves.
+    pub fn addr(&self) -> SocketAddr {
+        self.server.addr()
+    }
+
+    /// Requests and bytes sent.
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+}
