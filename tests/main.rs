@@ -22,6 +22,7 @@ mod harness;
 mod selftest;
 
 mod config;
+mod dht_network;
 mod startup;
 
 mod e2e_bring;

@@ -77,6 +77,18 @@ impl fmt::Debug for Id {
 pub struct Distance([u8; ID_LEN]);
 
 impl Distance {
+    /// The distance at which so small a part of all ids begins, of 2^64 parts.
+    pub fn of_part(part: u64) -> Self {
+        let mut distance = [0xff; ID_LEN];
+        distance[..8].copy_from_slice(&part.to_be_bytes());
+        Self(distance)
+    }
+
+    /// The part of all ids that is nearer, of 2^64 parts.
+    pub fn part(&self) -> u64 {
+        u64::from_be_bytes(*self.0.first_chunk().expect("an id has more than 8 bytes"))
+    }
+
     /// Leading bits that the two ids share; 160 for one id and itself.
     pub fn shared_bits(&self) -> usize {
         let zeros = self.0.iter().take_while(|byte| **byte == 0).count();

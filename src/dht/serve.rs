@@ -47,7 +47,7 @@ impl Server {
             own,
             storage: Storage::new(own),
             tokens: Tokens::new(seed, now),
-            askers: Askers::new(now),
+            askers: Askers::new(seed.rotate_left(32), now),
             rng: StdRng::seed_from_u64(!seed),
         }
     }
@@ -60,6 +60,7 @@ impl Server {
     /// Lets go of what has ended.
     pub fn sweep(&mut self, now: Duration) {
         self.storage.sweep(now);
+        self.askers.sweep(now);
     }
 
     /// Whether a question from there is within its budget.

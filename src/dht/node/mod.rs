@@ -16,7 +16,7 @@ mod jobs;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -45,6 +45,9 @@ pub use jobs::JobId;
 
 /// Most strangers that are being checked at once.
 const MAX_CHECKS: usize = 32;
+
+/// Most nodes that are asked after one exploration only because they may be quick.
+const MAX_CURIOUS: usize = 8;
 
 /// Most durations of searches that percentiles are taken from.
 const MAX_TIMINGS: usize = 256;
@@ -124,6 +127,8 @@ enum Purpose {
     Check,
     /// To keep what is known of the network fresh.
     Refresh,
+    /// To meet nodes that are quicker than those known.
+    Explore,
 }
 
 /// A node.
@@ -140,6 +145,10 @@ pub struct Node {
     walks: BTreeMap<u64, Walking>,
     jobs: BTreeMap<JobId, Job>,
     waiting: VecDeque<(JobId, Job)>,
+    /// Searches that another one serves.
+    joined: BTreeMap<JobId, JobId>,
+    /// What searches found of late, and until when that counts.
+    remembered: HashMap<Id, (Duration, Vec<Found>)>,
     last: u64,
     upkeep: Upkeep,
     votes: [Votes; 2],
@@ -179,6 +188,8 @@ impl Node {
             walks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             waiting: VecDeque::new(),
+            joined: BTreeMap::new(),
+            remembered: HashMap::new(),
             last: 0,
             upkeep: Upkeep::new(contacts, has_entries, now),
             votes: Default::default(),
@@ -263,10 +274,27 @@ impl Node {
 
     /// Asks somebody who says it is a node, if the table has a place for it.
     fn check(&mut self, contact: Contact, now: Duration) {
-        let family = Family::of(&contact.addr);
+        if self.tables[Family::of(&contact.addr).index()].wants(&contact) {
+            self.ping(contact, now);
+        }
+    }
+
+    /// Asks those that the table has a place for, and a few that may turn out quicker than others.
+    fn meet(&mut self, named: Vec<Contact>, now: Duration) {
+        let mut curious = 0;
+        for contact in named {
+            let table = &self.tables[Family::of(&contact.addr).index()];
+            let is_wanted = table.wants(&contact);
+            if is_wanted || (curious < MAX_CURIOUS && table.is_curious(&contact)) {
+                curious += usize::from(!is_wanted);
+                self.ping(contact, now);
+            }
+        }
+    }
+
+    fn ping(&mut self, contact: Contact, now: Duration) {
         if self.checks < MAX_CHECKS
-            && self.families[family.index()]
-            && self.tables[family.index()].wants(&contact)
+            && self.families[Family::of(&contact.addr).index()]
             && !self.silent.contains(&contact.addr, now)
             && self.ask(contact.addr, Some(contact.id), &Query::Ping, 0, Purpose::Check, now)
         {
@@ -294,10 +322,8 @@ impl Node {
             Purpose::Walk(walk) => self.handle_walk_reply(walk, flight, rtt, reply, named, now),
             Purpose::Store(walk) => self.handle_store_end(walk, true, now),
             Purpose::Check => self.checks -= 1,
-            Purpose::Refresh => {
-                let wanted = named.into_iter().filter(|contact| self.families[Family::of(&contact.addr).index()]);
-                wanted.collect::<Vec<_>>().into_iter().for_each(|contact| self.check(contact, now));
-            }
+            Purpose::Refresh => named.into_iter().for_each(|contact| self.check(contact, now)),
+            Purpose::Explore => self.meet(named, now),
         }
         if was_empty && !self.tables[family.index()].is_empty() {
             self.upkeep.handle_first_contact(now);
@@ -326,7 +352,7 @@ impl Node {
             }
             Purpose::Store(walk) => self.handle_store_end(walk, false, now),
             Purpose::Check => self.checks -= 1,
-            Purpose::Refresh => {}
+            Purpose::Refresh | Purpose::Explore => {}
         }
     }
 
