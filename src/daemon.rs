@@ -5,7 +5,7 @@ use std::{
     fmt::Write as _,
     fs,
     io::{self, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -301,7 +301,9 @@ fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
 
 /// Whether an address is one of this host's: only to these a socket can be bound.
 fn is_own(ip: IpAddr) -> bool {
-    UdpSocket::bind((ip, 0)).is_ok()
+    let at = SocketAddr::new(ip, 0);
+    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP));
+    socket.is_ok_and(|socket| socket.bind(&at.into()).is_ok())
 }
 
 /// Opens a listening socket; `[::]` takes IPv4 too, or IPv4 alone where the host has no IPv6.
@@ -351,6 +353,18 @@ impl Stop {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_addresses_of_this_host_are_its_own() {
+        for (ip, want) in [("127.0.0.1", true), ("127.3.2.1", true), ("192.0.2.1", false), ("2001:db8::1", false)] {
+            assert_eq!(is_own(ip.parse().unwrap()), want, "{ip}");
         }
     }
 }

@@ -22,6 +22,7 @@ mod harness;
 mod selftest;
 
 mod config;
+mod dht_network;
 mod startup;
 mod tools;
 
@@ -31,6 +32,7 @@ mod e2e_crowd;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_hostile;
+mod e2e_indexes;
 mod e2e_liars;
 mod e2e_lists;
 mod e2e_mainline;

@@ -39,6 +39,7 @@ impl Depot {
             by_hash: false,
             signature: Signature::Inline,
             packages: packages.clone(),
+            others: Vec::new(),
         };
         suite.publish(&debian, &signer);
         Self { packages, signer, dir }

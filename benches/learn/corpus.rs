@@ -41,7 +41,19 @@ impl Corpus {
         if made.is_ok_and(|made| made > age) {
             return Ok(corpus);
         }
-        corpus.write(&list, compression).map_err(text)?;
+        // A run that ends half-way leaves nothing that looks finished.
+        let new = Self {
+            plain: at("Packages.new"),
+            xz: at("Packages.xz.new"),
+            gz: at("Packages.gz.new"),
+            changed: at("changed.new"),
+        };
+        new.write(&list, compression).map_err(text)?;
+        for (new, name) in
+            [(&new.plain, &corpus.plain), (&new.xz, &corpus.xz), (&new.gz, &corpus.gz), (&new.changed, &corpus.changed)]
+        {
+            fs::rename(new, name).map_err(text)?;
+        }
         Ok(corpus)
     }
 

@@ -80,7 +80,6 @@ pub fn release(bytes: &[u8]) {
     for file in release.members().chain(release.aliases()).take(100) {
         assert!(is_inside(&file));
         assert_eq!(release.vouch(file.path()).as_ref().map(Vouched::expected), Some(file.expected()));
-        release.unpacked_size(file.path());
     }
 }
 

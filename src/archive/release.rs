@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, time::SystemTime};
 use crate::hash::Expected;
 
 use super::{
-    Compression, Digest, Hex, Repository, Validity, Vouched, by_hash,
+    Digest, Hex, Repository, Validity, Vouched, by_hash,
     clearsign::{self, ClearSigned},
     keyring::{Pick, Signers},
     path,
@@ -335,24 +335,11 @@ impl Release {
     pub fn vouch(&self, path: &str) -> Option<Vouched> {
         let member = self.members.get(self.below(path)?).map(|member| member.expected);
         let expected = member.or_else(|| {
-            let mut named = self.named_by_hash(path).map(|(_, member)| member.expected);
+            let mut named = self.named_by_hash(path).map(|member| member.expected);
             let first = named.next()?;
             named.all(|other| other == first).then_some(first)
         })?;
         Some(self.vouched(path.to_owned(), expected))
-    }
-
-    /// The plain paths below the repository of the files that a by-hash path stands for: mostly one; several when files
-    /// of one folder are equal.
-    pub fn plain_paths(&self, by_hash_path: &str) -> Vec<String> {
-        self.named_by_hash(by_hash_path).map(|(path, _)| path::join(self.suite_dir(), path)).collect()
-    }
-
-    /// The size in bytes that an index unpacks to, by its plain or by-hash path, when the plain file is listed beside it.
-    pub fn unpacked_size(&self, path: &str) -> Option<u64> {
-        let below = self.below(path)?;
-        let (plain, _) = Compression::of(self.named_by_hash(path).next().map_or(below, |(path, _)| path));
-        self.members.get(plain).map(|member| member.expected.size)
     }
 
     fn vouched(&self, path: String, expected: Expected) -> Vouched {
@@ -367,7 +354,7 @@ impl Release {
         }
     }
 
-    fn named_by_hash(&self, path: &str) -> impl Iterator<Item = (&str, Member)> {
+    fn named_by_hash(&self, path: &str) -> impl Iterator<Item = Member> {
         let asked = self.below(path).and_then(by_hash);
         self.members.iter().filter_map(move |(path, member)| {
             let (folder, digest) = asked?;
@@ -376,7 +363,7 @@ impl Release {
                 Digest::Sha512(hex) => member.sha512 == Some(hex),
                 Digest::Md5(hex) => member.md5 == Some(hex),
             };
-            (named && path::split(path).0 == folder).then_some((path.as_str(), *member))
+            (named && path::split(path).0 == folder).then_some(*member)
         })
     }
 }

@@ -143,10 +143,16 @@ impl Distance {
         self
     }
 
-    /// The first 64 bits as a part of the whole space, between 0 and 1.
-    pub fn part(&self) -> f64 {
-        let first = self.0.first_chunk::<8>().expect("an id has 20 bytes");
-        u64::from_be_bytes(*first) as f64 / 2f64.powi(64)
+    /// The distance at which so small a part of all ids begins, of 2^64 parts.
+    pub fn of_part(part: u64) -> Self {
+        let mut distance = [0xff; ID_LEN];
+        distance[..8].copy_from_slice(&part.to_be_bytes());
+        Self(distance)
+    }
+
+    /// The part of all ids that is nearer, of 2^64 parts.
+    pub fn part(&self) -> u64 {
+        u64::from_be_bytes(*self.0.first_chunk().expect("an id has more than 8 bytes"))
     }
 
     /// Leading bits that the two ids share; 160 for one id and itself.

@@ -18,8 +18,18 @@ const BYTES_PER_SECOND: f64 = 512.0 * 1024.0;
 /// Bytes that are answered at once.
 const BYTE_BURST: f64 = 4.0 * 1024.0 * 1024.0;
 
-/// Most addresses with a budget of their own. All others share one.
+/// Most addresses with a budget of their own.
 const MAX_ASKERS: usize = 4096;
+
+/// Budgets that all others share, each address one of them by a lot that nobody else knows: a flood from ever new
+/// addresses takes a little of each, and leaves an honest one its answer.
+const SHARED_BUDGETS: usize = 4096;
+
+/// Questions a second of one shared budget.
+const SHARED_PER_SECOND: f64 = 20.0;
+
+/// Questions at once of one shared budget.
+const SHARED_BURST: f64 = 50.0;
 
 /// Most addresses remembered as silent.
 const MAX_SILENT: usize = 2048;
@@ -59,33 +69,43 @@ impl Bucket {
 /// Who has asked how much.
 pub struct Askers {
     one: HashMap<u64, Bucket>,
-    strangers: Bucket,
+    /// None while all have their own.
+    shared: Vec<Bucket>,
+    lot: u64,
     bytes: Bucket,
 }
 
 impl Askers {
     /// Nobody has asked yet.
-    pub fn new(now: Duration) -> Self {
-        let strangers = Bucket::full(QUERY_BURST, now);
-        Self { one: HashMap::new(), strangers, bytes: Bucket::full(BYTE_BURST, now) }
+    pub fn new(seed: u64, now: Duration) -> Self {
+        Self { one: HashMap::new(), shared: Vec::new(), lot: seed, bytes: Bucket::full(BYTE_BURST, now) }
     }
 
     /// Whether a question from that address is looked at.
     pub fn admits(&mut self, ip: IpAddr, now: Duration) -> bool {
         let asker = asker(ip);
-        if !self.one.contains_key(&asker) && self.one.len() >= MAX_ASKERS {
-            let idle = Duration::from_secs_f64(QUERY_BURST / QUERIES_PER_SECOND);
-            if self.strangers.left < 1.0 || now.saturating_sub(self.strangers.since) >= idle {
-                self.one.retain(|_, bucket| now.saturating_sub(bucket.since) < idle);
-            }
+        if self.one.len() < MAX_ASKERS || self.one.contains_key(&asker) {
+            let bucket = self.one.entry(asker).or_insert_with(|| Bucket::full(QUERY_BURST, now));
+            bucket.refill(QUERIES_PER_SECOND, QUERY_BURST, now);
+            return bucket.take(1.0);
         }
-        let bucket = if self.one.len() < MAX_ASKERS || self.one.contains_key(&asker) {
-            self.one.entry(asker).or_insert_with(|| Bucket::full(QUERY_BURST, now))
-        } else {
-            &mut self.strangers
-        };
-        bucket.refill(QUERIES_PER_SECOND, QUERY_BURST, now);
+        if self.shared.is_empty() {
+            self.shared = vec![Bucket::full(SHARED_BURST, now); SHARED_BUDGETS];
+        }
+        let drawn = mixed(asker ^ self.lot) as usize % SHARED_BUDGETS;
+        let bucket = &mut self.shared[drawn];
+        bucket.refill(SHARED_PER_SECOND, SHARED_BURST, now);
         bucket.take(1.0)
+    }
+
+    /// Lets go of those whose budget is whole again.
+    pub fn sweep(&mut self, now: Duration) {
+        let idle = Duration::from_secs_f64(QUERY_BURST / QUERIES_PER_SECOND);
+        self.one.retain(|_, bucket| now.saturating_sub(bucket.since) < idle);
+        self.one.shrink_to_fit();
+        if self.one.len() < MAX_ASKERS {
+            self.shared = Vec::new();
+        }
     }
 
     /// Whether a reply of so many bytes may still be sent.
@@ -101,6 +121,14 @@ fn asker(ip: IpAddr) -> u64 {
         IpAddr::V4(ip) => u64::from(ip.to_bits()),
         IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64,
     }
+}
+
+/// SplitMix64 (Steele, Lea, Flood 2014).
+fn mixed(bits: u64) -> u64 {
+    let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// Addresses that did not answer of late, so that a lookup does not wait for what another one waited for in vain.
@@ -123,6 +151,12 @@ impl Silent {
             *count = count.saturating_add(1);
             *since = now;
         }
+    }
+
+    /// Lets go of silences that are long ago.
+    pub fn sweep(&mut self, now: Duration) {
+        self.addrs.retain(|_, (_, since)| now.saturating_sub(*since) < SILENCE);
+        self.addrs.shrink_to_fit();
     }
 
     /// That address answered.
@@ -148,7 +182,7 @@ mod tests {
 
     #[test]
     fn one_address_exhausts_only_itself() {
-        let mut askers = Askers::new(Duration::ZERO);
+        let mut askers = Askers::new(7, Duration::ZERO);
         let admitted = (0..5000).filter(|_| askers.admits(ip(1), Duration::ZERO)).count();
         assert_eq!(admitted, 1000);
         assert!(askers.admits(ip(2), Duration::ZERO));
@@ -157,18 +191,22 @@ mod tests {
     }
 
     #[test]
-    fn a_crowd_shares_what_is_left_and_the_table_stays_small() {
-        let mut askers = Askers::new(Duration::ZERO);
-        let admitted = (0..100_000).filter(|n| askers.admits(ip(*n), Duration::ZERO)).count();
-        assert_eq!(admitted, MAX_ASKERS + 1000);
-        assert_eq!(askers.one.len(), MAX_ASKERS);
-        assert!(askers.admits(ip(200_000), Duration::from_secs(6)));
-        assert_eq!(askers.one.len(), 1);
+    fn a_flood_from_new_addresses_leaves_an_honest_one_its_answers() {
+        let mut askers = Askers::new(7, Duration::ZERO);
+        for n in 0..600_000 {
+            askers.admits(ip(n), Duration::from_micros(u64::from(n) * 100));
+        }
+        let minute = Duration::from_secs(60);
+        let admitted = (0..5000).filter(|_| askers.admits(ip(700_000), minute)).count();
+        assert!((10..=50).contains(&admitted), "{admitted}");
+        assert_eq!((askers.one.len(), askers.shared.len()), (MAX_ASKERS, SHARED_BUDGETS));
+        askers.sweep(2 * minute);
+        assert_eq!((askers.one.len(), askers.shared.len()), (0, 0));
     }
 
     #[test]
     fn replies_stop_at_the_budget_of_all() {
-        let mut askers = Askers::new(Duration::ZERO);
+        let mut askers = Askers::new(7, Duration::ZERO);
         let sent = (0..10_000).filter(|_| askers.affords(1400, Duration::ZERO)).count();
         assert_eq!(sent, BYTE_BURST as usize / 1400);
         assert!(askers.affords(1400, Duration::from_secs(1)));

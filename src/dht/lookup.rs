@@ -5,7 +5,9 @@
 //!
 //! 1. Whoever is asked has a slot for a time that follows the round-trip times seen in this very lookup.
 //! 2. Who has not answered by then is *slow*: the slot is free and the walk goes on; a late answer still counts.
-//! 3. The walk is over when the [`K`] nearest of those who answered are known: nobody nearer is unasked or in a slot.
+//! 3. The walk is over when the [`K`] nearest of those who answered are known: nobody nearer is unasked or in a slot. Where
+//!    nodes stand denser than elsewhere, it goes on until all within the distance where so many are to be expected are
+//!    known, up to [`MAX_CROWD`]: whoever crowds around a key does not push away those who would be there without it.
 //!
 //! **Security.** Names of nodes are claims. Candidates, questions, and nodes of one subnet are bounded, so a liar who
 //! invents nodes ever nearer to the target ends the walk at most [`MAX_QUESTIONS`] later.
@@ -25,7 +27,7 @@ use super::{
 pub const DEADLINE: Duration = Duration::from_secs(2);
 
 /// Nodes being asked, nearer than any that is asked next.
-pub const ALPHA: usize = 10;
+pub const ALPHA: usize = 12;
 
 /// Most questions of one walk.
 const MAX_QUESTIONS: usize = 120;
@@ -33,11 +35,14 @@ const MAX_QUESTIONS: usize = 120;
 /// Most candidates remembered; the farthest are dropped.
 const MAX_CANDIDATES: usize = 128;
 
+/// Most nodes that are the nearest, where they stand dense.
+const MAX_CROWD: usize = 3 * K;
+
 /// Most candidates of one subnet of global addresses.
-const MAX_PER_SUBNET: usize = 3;
+const MAX_PER_SUBNET: usize = 2;
 
 /// The longest and shortest time in a slot.
-const SLOT: [Duration; 2] = [Duration::from_millis(120), Duration::from_millis(800)];
+const SLOT: [Duration; 2] = [Duration::from_millis(220), Duration::from_millis(800)];
 
 /// The time in a slot before anything is known.
 const FIRST_SLOT: Duration = Duration::from_millis(400);
@@ -46,6 +51,8 @@ const FIRST_SLOT: Duration = Duration::from_millis(400);
 #[derive(Debug)]
 pub struct Lookup {
     target: Id,
+    /// Within this distance all are asked, as far as [`MAX_CROWD`] goes.
+    reach: Option<Distance>,
     candidates: BTreeMap<Distance, Candidate>,
     subnets: HashMap<Subnet, usize>,
     questions: usize,
@@ -99,12 +106,24 @@ struct Pace {
 impl Lookup {
     /// Begins a walk from known nodes and their round-trip times.
     pub fn new(target: Id, seeds: impl IntoIterator<Item = (Contact, Option<Duration>)>) -> Self {
-        let mut lookup =
-            Self { target, candidates: BTreeMap::new(), subnets: HashMap::new(), questions: 0, answers: 0, pace: None };
+        let mut lookup = Self {
+            target,
+            reach: None,
+            candidates: BTreeMap::new(),
+            subnets: HashMap::new(),
+            questions: 0,
+            answers: 0,
+            pace: None,
+        };
         for (contact, rtt) in seeds {
             lookup.add(contact, rtt);
         }
         lookup
+    }
+
+    /// Tells within what distance of a target some nodes are to be expected.
+    pub fn reaching(self, reach: Option<Distance>) -> Self {
+        Self { reach, ..self }
     }
 
     /// Whom to ask, how long to wait, or that it is over. To be called again after each `on_` and at the time told.
@@ -114,20 +133,18 @@ impl Lookup {
         let mut slow_until: Option<Duration> = None;
         let may_ask = self.questions < MAX_QUESTIONS;
         let patience = if self.answers > 0 { SLOT[1] } else { DEADLINE };
-        let (pace, candidates) = (self.pace, &mut self.candidates);
-        for candidate in candidates.values_mut() {
+        let (pace, reach, candidates) = (self.pace, self.reach, &mut self.candidates);
+        for (distance, candidate) in candidates {
+            if !is_wanted(answered, distance, reach) {
+                break;
+            }
             if let State::Asked { since, slot_until } = candidate.state
                 && slot_until <= now
             {
                 candidate.state = State::Slow { since };
             }
             match candidate.state {
-                State::Answered { .. } => {
-                    answered += 1;
-                    if answered == K {
-                        break;
-                    }
-                }
+                State::Answered { .. } => answered += 1,
                 State::Asked { slot_until, .. } => {
                     in_slots += 1;
                     wake = Some(wake.map_or(slot_until, |wake| wake.min(slot_until)));
@@ -192,11 +209,12 @@ impl Lookup {
 
     /// The nearest nodes that answered with a token: where to store.
     pub fn closest(&self) -> impl Iterator<Item = (Contact, &[u8])> {
-        let answered = self.candidates.values().filter_map(|candidate| match &candidate.state {
-            State::Answered { token } => Some((candidate.contact, token.as_deref())),
+        let answered = self.candidates.iter().filter_map(|(distance, candidate)| match &candidate.state {
+            State::Answered { token } => Some((distance, candidate.contact, token.as_deref())),
             _ => None,
         });
-        answered.take(K).filter_map(|(contact, token)| Some((contact, token?)))
+        let wanted = answered.enumerate().take_while(|(nth, (distance, ..))| is_wanted(*nth, distance, self.reach));
+        wanted.filter_map(|(_, (_, contact, token))| Some((contact, token?)))
     }
 
     fn add(&mut self, contact: Contact, rtt: Option<Duration>) {
@@ -227,6 +245,11 @@ impl Pace {
             }
         }
     }
+}
+
+/// Whether a node at that distance is wanted when so many nearer ones have answered.
+fn is_wanted(answered: usize, distance: &Distance, reach: Option<Distance>) -> bool {
+    answered < K || (answered < MAX_CROWD && reach.is_some_and(|reach| *distance <= reach))
 }
 
 /// The time in a slot: what this lookup has seen, or what the node itself is known to need.

@@ -7,28 +7,30 @@
 //! All but this file and `io.rs` is pure: bytes and time in, bytes and events out, so that a whole network runs in a test
 //! under a clock of its own. The wire is KRPC (see `message`); a node speaks only within its network (see `realm`).
 //!
+//! The pure modules are public for the simulation in `benches/dht`, which the tests run as well, on fewer nodes.
+//!
 //! Everything found is hearsay. Who fetches proves it.
 
 mod allowance;
 mod bencode;
 mod claim;
-mod contact;
-mod find;
+pub mod contact;
+pub mod find;
 mod flights;
-mod id;
+pub mod id;
 mod io;
 mod limits;
-mod lookup;
-mod message;
-mod node;
-mod probe;
-mod reach;
-mod realm;
-mod rendezvous;
-mod saved;
+pub mod lookup;
+pub mod message;
+pub mod node;
+pub mod probe;
+pub mod reach;
+pub mod realm;
+pub mod rendezvous;
+pub mod saved;
 mod serve;
-mod signed;
-mod storage;
+pub mod signed;
+pub mod storage;
 mod table;
 mod tokens;
 mod votes;

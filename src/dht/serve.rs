@@ -59,7 +59,7 @@ impl Server {
             storage: Storage::new(own),
             signed: SignedItems::new(own),
             tokens: Tokens::new(seed, now),
-            askers: Askers::new(now),
+            askers: Askers::new(seed.rotate_left(32), now),
             rng: StdRng::seed_from_u64(!seed),
         }
     }
@@ -73,11 +73,12 @@ impl Server {
     pub fn sweep(&mut self, now: Duration) {
         self.storage.sweep(now);
         self.signed.sweep(now);
+        self.askers.sweep(now);
     }
 
     /// Keys, items and mutable items stored for others.
     pub fn stored(&self) -> usize {
-        self.storage.len() + self.signed.len()
+        self.storage.len() + self.signed.count()
     }
 
     /// The own id is another one from now on.

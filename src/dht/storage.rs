@@ -104,6 +104,11 @@ impl Storage {
         self.own = own;
     }
 
+    /// Whether nothing is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Keys with holders, and items.
     pub fn len(&self) -> usize {
         self.keys.len() + self.items.len()

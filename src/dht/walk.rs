@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use super::{
     contact::{Contact, Family},
-    id::Id,
+    id::{Distance, Id},
     lookup::{Lookup, Next},
     message::{Query, Reply},
 };
@@ -76,6 +76,13 @@ impl Walk {
         let (v4, v6) = seeds.into_iter().partition::<Vec<_>, _>(|(contact, _)| contact.addr.is_ipv4());
         let lookups = [Lookup::new(target, v4), Lookup::new(target, v6)];
         Self { target, goal, lookups, phase: Phase::Walking }
+    }
+
+    /// Tells within what distance of a target some nodes are to be expected, by [`Family::index`].
+    pub fn reaching(mut self, reach: [Option<Distance>; 2]) -> Self {
+        let [v4, v6] = self.lookups;
+        self.lookups = [v4.reaching(reach[0]), v6.reaching(reach[1])];
+        self
     }
 
     /// What it is towards.

@@ -3,7 +3,7 @@
 
 use crate::{
     archive::{Compression, Repository, Vouched, by_hash, index_kind},
-    store::Blob,
+    store::{Blob, Holding, Store, StoreError},
 };
 
 use super::{Flow, Growing, read::read};
@@ -30,10 +30,9 @@ impl Flow {
         if by_hash(vouched.path()).is_none() {
             return vouched;
         }
-        let hash = vouched.expected().hash;
-        let named = self.in_store(move |store| store.by_hash(hash)).await.unwrap_or_default();
-        let is_plain = |named: &Vouched| named.repository() == vouched.repository() && by_hash(named.path()).is_none();
-        named.into_iter().find(is_plain).unwrap_or(vouched)
+        let asked = vouched.clone();
+        let plain = self.in_store(move |store| store.under_plain_path(&asked)).await;
+        plain.ok().flatten().unwrap_or(vouched)
     }
 
     /// Learns an index as soon as it is there.
@@ -51,6 +50,26 @@ impl Flow {
         let Some(index) = Index::of(vouched) else { return };
         let (flow, learning) = (self.clone(), self.begin_learning(vouched.repository()));
         tokio::spawn(async move { flow.learn_from_store(index, learning).await });
+    }
+
+    /// Learns those of a Release's indexes that are held and not learned yet, one after another.
+    pub(super) fn learn_all_held(&self, repository: &Repository, indexes: Vec<Vouched>) {
+        let (flow, learning) = (self.clone(), self.begin_learning(repository));
+        tokio::spawn(async move {
+            let is_due = |store: &Store, index: &Vouched| -> Result<bool, StoreError> {
+                let is_held = matches!(store.holding(index.expected())?, Holding::Held | Holding::Unproven);
+                Ok(is_held && !store.learned(index)?)
+            };
+            let due = flow.in_store(move |store| {
+                let due = |index: &Vouched| is_due(store, index).unwrap_or(false);
+                indexes.into_iter().filter(due).collect::<Vec<_>>()
+            });
+            for index in due.await.iter().filter_map(Index::of) {
+                let underway = flow.begin_learning(index.vouched.repository());
+                flow.learn_from_store(index, underway).await;
+            }
+            drop(learning);
+        });
     }
 
     async fn learn_from_store(&self, index: Index, learning: Underway) {

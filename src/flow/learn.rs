@@ -3,24 +3,25 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Mutex, PoisonError},
-    time::SystemTime,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Instant, SystemTime},
 };
 
 use bytes::Bytes;
 
 use crate::{
-    archive::{Location, MAX_RELEASE, Release, Verdict},
+    archive::{Location, MAX_RELEASE, Release, Verdict, index_kind},
     mirror::{self, header},
     store::{Recorded, StoreError},
 };
 
-use super::{Answer, Ask, Flow, passed, refused};
+use super::{
+    Answer, Ask, Flow, passed, refused,
+    texts::{self, Texts},
+};
 
 /// Refusals remembered for the status page.
 const MAX_REFUSALS: usize = 50;
-/// Releases that may wait for their signature.
-const MAX_TEXTS: usize = 4;
 /// Suites remembered as learned in this run.
 const MAX_SUITES: usize = 10_000;
 
@@ -30,8 +31,7 @@ pub struct Learning {
     state: Mutex<Snapshot>,
     /// Releases of which this run knows the current one; only these may be asked for conditionally.
     known: Mutex<HashSet<String>>,
-    /// Texts that wait for their signature, the latest last.
-    texts: Mutex<VecDeque<(Location, Bytes)>>,
+    texts: Mutex<Texts>,
 }
 
 /// The counts and refusals at one moment.
@@ -83,32 +83,18 @@ impl Learning {
         state.refusals.push_front(Refusal { location: location.to_string(), reason, is_bad, at: SystemTime::now() });
     }
 
-    fn keep_text(&self, location: &Location, text: Bytes) {
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        texts.retain(|(at, _)| at != location);
-        if texts.len() >= MAX_TEXTS {
-            texts.pop_front();
-        }
-        texts.push_back((location.clone(), text));
-    }
-
-    /// The text that a signature is for.
-    fn take_text(&self, signature: &Location) -> Option<(Location, Bytes)> {
-        let text = signature.sibling("Release").ok()?;
-        let mut texts = self.texts.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = texts.iter().position(|(at, _)| *at == text)?;
-        texts.remove(at)
+    fn texts(&self) -> MutexGuard<'_, Texts> {
+        self.texts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn knows(&self, location: &Location) -> bool {
         self.known.lock().unwrap_or_else(PoisonError::into_inner).contains(&location.key())
     }
 
-    fn remember(&self, location: &Location) {
+    /// Says whether it was new to this run.
+    fn remember(&self, location: &Location) -> bool {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_SUITES {
-            known.insert(location.key());
-        }
+        known.len() < MAX_SUITES && known.insert(location.key())
     }
 }
 
@@ -158,9 +144,10 @@ impl Flow {
         self.fetcher().passed(body.len() as u64);
         match Part::of(&ask.location) {
             Some(Part::InRelease) => self.learn_release(&ask.location, body.clone(), None).await,
-            Some(Part::Text) => self.shared.learning.keep_text(&ask.location, body.clone()),
+            Some(Part::Text) => self.keep_text(&ask.location, body.clone()),
             Some(Part::Signature) => {
-                if let Some((at, text)) = self.shared.learning.take_text(&ask.location) {
+                let waiting = self.shared.learning.texts().take(&ask.location, Instant::now());
+                if let Some((at, text)) = waiting {
                     self.learn_release(&at, text, Some(body.clone())).await;
                 }
             }
@@ -174,8 +161,18 @@ impl Flow {
         Answer::Whole { reply, body }
     }
 
+    /// Keeps a Release until its signature comes, or does not.
+    fn keep_text(&self, location: &Location, text: Bytes) {
+        self.shared.learning.texts().keep(location, text, Instant::now());
+        let flow = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(texts::PATIENCE).await;
+            flow.shared.learning.texts().forget(Instant::now());
+        });
+    }
+
     /// Judges a Release, which is signed in itself or by a signature of its own, and records what it lists when it is good.
-    async fn learn_release(&self, location: &Location, text: Bytes, signature: Option<Bytes>) {
+    pub(super) async fn learn_release(&self, location: &Location, text: Bytes, signature: Option<Bytes>) {
         let shareable = {
             let global = self.shared.stations.mirror.is_global(location).await;
             self.shared.rules.privacy.shareable(location, global)
@@ -215,11 +212,13 @@ impl Flow {
         }
     }
 
-    /// Records what a Release lists, and under all the names that it gives it.
+    /// Records what a Release lists, and under all the names that it gives it. Indexes of it that are held already, since
+    /// before the catalogue was lost or learning was cut off, are learned: a client that has them does not ask again.
     pub(super) async fn record(&self, location: &Location, release: Release) -> Result<Recorded, StoreError> {
         let signer = format!("{} {}", release.signer().fingerprint, release.signer().origin);
-        let pin = release.pin();
+        let (pin, repository) = (release.pin(), release.repository().clone());
         let is_source = self.shared.rules.apt.trust().sources().has(release.repository());
+        let indexes: Vec<_> = release.members().filter(|member| index_kind(member.path()).is_some()).collect();
         let recorded = self.in_store(move |store| {
             if !is_source && store.is_nested(release.repository()) {
                 return Ok((Recorded::Nested, None));
@@ -235,7 +234,10 @@ impl Flow {
             self.shared.rules.apt.pin(pin);
         }
         if matches!(recorded, Recorded::New | Recorded::Same) {
-            self.shared.learning.remember(location);
+            let is_first = self.shared.learning.remember(location);
+            if is_first || recorded == Recorded::New {
+                self.learn_all_held(&repository, indexes);
+            }
         }
         Ok(recorded)
     }

@@ -13,30 +13,31 @@
 //! none, on hosts that apt's files of passwords are known not to name.
 #![expect(clippy::disallowed_methods, reason = "the door to apt's lists, and the task that follows them")]
 
+mod followed;
 mod name;
 mod passwords;
 
 use std::{
     collections::HashMap,
-    fs::{self, File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Seek},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs,
+    io::Read,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
-
-use rustix::fs::OFlags;
 
 use crate::{
-    archive::{
-        Compression, Location, MAX_RELEASE, MAX_UNPACKED, Release, Trust, Verdict, Vouched, decompress, index_kind,
-    },
-    hash::{Expected, Hasher},
-    store::Recorded,
+    archive::{Compression, Location, MAX_RELEASE, Release, Trust, Verdict, Vouched, index_kind},
+    store::{Recorded, Store},
 };
 
-use super::{Flow, index::Underway, read::read};
+use super::{
+    Flow,
+    file::{Stamp, open_unlinked},
+    index::Underway,
+    read::{Unread, read_unproven},
+};
 
+use followed::Followed;
 use passwords::Passwords;
 
 /// How often the directory is looked at: one listing of some ten names.
@@ -45,13 +46,11 @@ const EVERY: Duration = Duration::from_secs(5);
 /// Files that are looked at; machines with many sources have some hundred.
 const MAX_FILES: usize = 10_000;
 
-/// What tells one state of a file from the next.
+/// A file among the lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Stamp {
+struct Listed {
     name: String,
-    size: u64,
-    inode: u64,
-    modified: (i64, i64),
+    stamp: Stamp,
 }
 
 /// The lists of one suite.
@@ -60,34 +59,33 @@ struct Suite {
     /// The file that holds the Release.
     file: String,
     /// That one, and the indexes.
-    files: Vec<Stamp>,
+    files: Vec<Listed>,
 }
 
 impl Flow {
     /// Learns apt's lists in a directory, and again what changes there, until it is dropped. Questions about what is there
-    /// already wait for the first round, however early they come.
+    /// already wait for the first round, however early they come: each until its own suites were looked at.
     pub fn follow_lists(&self, dir: PathBuf) -> impl Future<Output = ()> + Send + 'static {
         let flow = self.clone();
-        let mut first = flow.find_lists(&dir);
-        let mut underway: Vec<_> = first.iter().filter_map(|suite| flow.begin_with(suite)).collect();
+        let mut found = flow.find_lists(&dir);
+        let mut underway: HashMap<String, Underway> =
+            found.iter().filter_map(|suite| Some((suite.file.clone(), flow.begin_with(suite)?))).collect();
         async move {
-            let mut learned: HashMap<String, Vec<Stamp>> = HashMap::new();
+            let mut followed = Followed::default();
             loop {
-                learned.retain(|file, files| first.iter().any(|suite| suite.file == *file && suite.files == *files));
-                let due: Vec<_> = first.into_iter().filter(|suite| !learned.contains_key(&suite.file)).collect();
+                let due = followed.due(found, Instant::now());
                 if !due.is_empty() {
                     flow.reload_apt().await;
                 }
                 for suite in due {
-                    if flow.learn_suite(&dir, &suite).await {
-                        learned.insert(suite.file, suite.files);
-                    }
+                    let is_judged = flow.learn_suite(&dir, &suite).await;
+                    underway.remove(&suite.file);
+                    followed.note(suite, is_judged, Instant::now());
                 }
-                underway.clear();
                 tokio::time::sleep(EVERY).await;
                 let (flow, dir) = (flow.clone(), dir.clone());
-                let found = tokio::task::spawn_blocking(move || flow.find_lists(&dir)).await;
-                first = found.expect("looking does not panic");
+                let looked = tokio::task::spawn_blocking(move || flow.find_lists(&dir)).await;
+                found = looked.expect("looking does not panic");
             }
         }
     }
@@ -99,18 +97,18 @@ impl Flow {
 
     /// The suites of which there are lists.
     fn find_lists(&self, dir: &Path) -> Vec<Suite> {
-        let mut stamps = stamps(dir);
-        stamps.sort_by(|a, b| a.name.cmp(&b.name));
-        let suite = |release: &Stamp| {
+        let mut lists = lists(dir);
+        lists.sort_by(|a, b| a.name.cmp(&b.name));
+        let suite = |release: &Listed| {
             let prefix = name::of_release(&release.name)?;
             // A text with its signature beside it counts only where there is none with the signature inside.
             let is_second = release.name.ends_with("_Release")
-                && stamps.iter().any(|other| other.name == format!("{prefix}InRelease"));
+                && lists.iter().any(|other| other.name == format!("{prefix}InRelease"));
             let at = self.located(&release.name).filter(|_| !is_second)?;
-            let files = stamps.iter().filter(|stamp| stamp.name.starts_with(prefix)).cloned().collect();
+            let files = lists.iter().filter(|list| list.name.starts_with(prefix)).cloned().collect();
             Some(Suite { release: at, file: release.name.clone(), files })
         };
-        stamps.iter().filter_map(suite).collect()
+        lists.iter().filter_map(suite).collect()
     }
 
     /// The origin of a list, also of one that was fetched through this proxy.
@@ -132,7 +130,7 @@ impl Flow {
         let trust = self.shared.rules.apt.trust();
         let release = tokio::task::spawn_blocking(move || judged(&trust, &path.join(file), &at, shareable)).await;
         let Some(release) = release.expect("judging does not panic") else { return true };
-        let indexes: Vec<_> = suite.files.iter().filter_map(|stamp| flow.index_in(&release, &stamp.name)).collect();
+        let indexes: Vec<_> = suite.files.iter().filter_map(|list| flow.index_in(&release, &list.name)).collect();
         let underway = self.begin_learning(release.repository());
         match flow.record(&suite.release, release).await {
             Ok(Recorded::New | Recorded::Same) => {}
@@ -203,16 +201,9 @@ impl Flow {
         if is_known(&found.packed) || is_known(&found.plain) {
             return;
         }
-        let path = dir.join(&found.name);
-        let learned = open(&path).and_then(|mut file| {
-            let Some(index) = found.proven(&mut file)? else { return Ok(None) };
-            file.rewind()?;
-            read(store, index, found.compression, file).map(Some).map_err(io::Error::other)
-        });
-        match learned {
-            Ok(Some(0)) => {}
-            Ok(Some(files)) => tracing::info!(path = found.name, files, "learned from apt's lists"),
-            Ok(None) => tracing::debug!(path = found.name, "apt's list is not what its Release says"),
+        match found.learn(store, &dir.join(&found.name)) {
+            Ok(0) => {}
+            Ok(files) => tracing::info!(path = found.name, files, "learned from apt's lists"),
             Err(error) => tracing::debug!(path = found.name, %error, "apt's list not learned"),
         }
     }
@@ -227,33 +218,18 @@ struct Found {
 }
 
 impl Found {
-    /// Hashes the file, and says which of the two it is.
-    fn proven(&self, file: &mut File) -> io::Result<Option<&Vouched>> {
-        let size = file.metadata()?.len();
-        if let Some(packed) = self.packed.as_ref().filter(|packed| packed.expected().size == size)
-            && is_whole(BufReader::new(&mut *file), packed.expected())?
-        {
-            return Ok(Some(packed));
+    /// Learns the index, when its bytes or what they unpack to are what the Release says.
+    fn learn(&self, store: &Store, path: &Path) -> Result<usize, Unread> {
+        let size = fs::symlink_metadata(path)?.len();
+        let packed = self.packed.as_ref().filter(|packed| packed.expected().size == size);
+        let mut learned = Err(Unread::Unproven);
+        for index in packed.into_iter().chain(&self.plain) {
+            learned = read_unproven(store, index, self.compression, open_unlinked(path)?);
+            if learned.is_ok() {
+                break;
+            }
         }
-        let Some(plain) = self.plain.as_ref().filter(|plain| plain.expected().size <= MAX_UNPACKED) else {
-            return Ok(None);
-        };
-        file.rewind()?;
-        let unpacked = decompress(self.compression, BufReader::new(file), plain.expected().size)?;
-        Ok(is_whole(unpacked, plain.expected())?.then_some(plain))
-    }
-}
-
-fn is_whole(mut bytes: impl BufRead, expected: &Expected) -> io::Result<bool> {
-    let mut hasher = Hasher::new(expected);
-    loop {
-        let chunk = bytes.fill_buf()?;
-        if chunk.is_empty() {
-            return Ok(hasher.finish().is_ok());
-        }
-        hasher.update(chunk);
-        let length = chunk.len();
-        bytes.consume(length);
+        learned
     }
 }
 
@@ -276,25 +252,17 @@ fn judged(trust: &Trust, file: &Path, at: &Location, shareable: bool) -> Option<
 
 fn read_whole(path: &Path) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = open(path).and_then(|file| file.take(MAX_RELEASE as u64 + 1).read_to_end(&mut bytes));
+    let read = open_unlinked(path).and_then(|file| file.take(MAX_RELEASE as u64 + 1).read_to_end(&mut bytes));
     read.inspect_err(|error| tracing::debug!(path = %path.display(), %error, "apt's list not read")).ok()?;
     Some(bytes)
 }
 
-/// Opens a plain file and nothing else: what is no file is not waited for.
-fn open(path: &Path) -> io::Result<File> {
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::ErrorKind::InvalidInput.into()) }
-}
-
 /// The plain files of a directory; none when it cannot be read.
-fn stamps(dir: &Path) -> Vec<Stamp> {
+fn lists(dir: &Path) -> Vec<Listed> {
     let Ok(entries) = fs::read_dir(dir) else { return Vec::new() };
-    let stamp = |entry: fs::DirEntry| {
+    let listed = |entry: fs::DirEntry| {
         let (name, data) = (entry.file_name().into_string().ok()?, entry.metadata().ok()?);
-        let modified = (data.mtime(), data.mtime_nsec());
-        data.is_file().then(|| Stamp { name, size: data.len(), inode: data.ino(), modified })
+        data.is_file().then(|| Listed { name, stamp: Stamp::of(&data) })
     };
-    entries.filter_map(Result::ok).take(MAX_FILES).filter_map(stamp).collect()
+    entries.filter_map(Result::ok).take(MAX_FILES).filter_map(listed).collect()
 }

@@ -4,11 +4,13 @@
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
 pub mod apt;
+mod file;
 mod holders;
 mod index;
 pub mod learn;
 mod lists;
 pub mod read;
+mod texts;
 
 use std::{
     sync::{
@@ -140,6 +142,8 @@ struct Shared {
 impl Flow {
     /// A flow through these stations under these rules.
     pub fn new(stations: Stations, rules: Rules) -> Self {
+        let apt = rules.apt.clone();
+        stations.store.spare(move |repository, suite_dir| apt.names_suite(repository, suite_dir));
         let shared = Shared {
             stations,
             rules,
@@ -199,13 +203,17 @@ impl Flow {
         &self.shared.stations.fetcher
     }
 
-    /// What the file must be. A question that comes while an index is being learned waits for it.
+    /// What the file must be. A question that comes while an index is being learned waits for it, unless it is for what
+    /// everything else is learned from.
     async fn promise(&self, location: &Location) -> Option<Vouched> {
         if location.query().is_some() {
             return None;
         }
         if let Some(vouched) = self.ask_promise(location).await {
             return Some(self.by_plain_path(vouched).await);
+        }
+        if archive::is_release(location) {
+            return None;
         }
         let mut busy = self.shared.busy.subscribe();
         let is_settled = |busy: &Vec<Repository>| busy.iter().all(|repository| repository.path_of(location).is_none());
@@ -417,3 +425,9 @@ fn refused(location: &Location, trouble: &Trouble) -> Answer {
     };
     Answer::Refused { status, reason: format!("{location}: {trouble}") }
 }
+
+#[cfg(test)]
+use tests::now;
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ use std::{
 
 use crate::{
     archive::{Compression, MAX_UNPACKED, Vouched, deb822::BadText, decompress, entries, index_kind},
+    hash::Hasher,
     store::{Store, StoreError},
 };
 
@@ -33,6 +34,9 @@ pub enum Unread {
     /// It could not be unpacked at all.
     #[error(transparent)]
     Packed(#[from] io::Error),
+    /// Its bytes are not those that its Release lists.
+    #[error("not what its Release says")]
+    Unproven,
     /// The catalogue said no.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -43,24 +47,98 @@ pub enum Unread {
 ///
 /// A malformed paragraph is left out. An index that cannot be read to its end teaches nothing.
 pub fn read(store: &Store, index: &Vouched, compression: Compression, file: impl Read + Send) -> Result<usize, Unread> {
+    learn(store, index, compression, file, Proof { packed: None, plain: None })
+}
+
+/// The same from a file that nobody has hashed yet. It is hashed while it is read, and teaches only what it proves: the
+/// bytes as they are when the path of `index` says that they are packed so, else what they unpack to.
+pub fn read_unproven(
+    store: &Store,
+    index: &Vouched,
+    compression: Compression,
+    file: impl Read + Send,
+) -> Result<usize, Unread> {
+    let hasher = Some(Hasher::new(index.expected()));
+    let proof = match Compression::of(index.path()).1 == compression {
+        true => Proof { packed: hasher, plain: None },
+        false => Proof { packed: None, plain: hasher },
+    };
+    learn(store, index, compression, file, proof)
+}
+
+/// Which bytes are hashed while an index is read.
+struct Proof {
+    packed: Option<Hasher>,
+    plain: Option<Hasher>,
+}
+
+fn learn(
+    store: &Store,
+    index: &Vouched,
+    compression: Compression,
+    file: impl Read + Send,
+    proof: Proof,
+) -> Result<usize, Unread> {
     let Some((kind, _)) = index_kind(index.path()) else { return Ok(0) };
     let Some(mut gathering) = store.gather(index)? else { return Ok(0) };
     let limit = unpacked_size(store, index)?;
     let mut left_out = None;
-    unpacked(compression, file, limit, |plain| {
-        for entry in entries(kind, index, plain) {
+    let mut file = Hashed { bytes: file, hasher: proof.packed };
+    let plain = unpacked(compression, &mut file, limit, |plain| {
+        let mut plain = Hashed { bytes: plain, hasher: proof.plain };
+        for entry in entries(kind, index, &mut plain) {
             match entry {
                 Ok(entry) => gathering.add(&entry.file),
                 Err(error @ BadText::Paragraph { .. }) => drop(left_out.get_or_insert(error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        Ok(plain.hasher)
     })?;
+    if file.hasher.is_some() {
+        // What lies behind the packed text counts as well.
+        io::copy(&mut (&mut file).take(index.expected().size.saturating_add(1)), &mut io::sink())?;
+    }
+    for hasher in file.hasher.into_iter().chain(plain) {
+        hasher.finish().map_err(|_| Unread::Unproven)?;
+    }
     if let Some(error) = left_out {
         tracing::warn!(path = index.path(), %error, "entries left out");
     }
     Ok(gathering.record()?)
+}
+
+/// Bytes that are hashed as they are read, where there is a hasher.
+struct Hashed<R> {
+    bytes: R,
+    hasher: Option<Hasher>,
+}
+
+impl<R> Hashed<R> {
+    fn hash(hasher: &mut Option<Hasher>, bytes: &[u8]) {
+        if let Some(hasher) = hasher {
+            hasher.update(bytes);
+        }
+    }
+}
+
+impl<R: Read> Read for Hashed<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.bytes.read(buffer)?;
+        Self::hash(&mut self.hasher, &buffer[..length]);
+        Ok(length)
+    }
+}
+
+impl BufRead for Hashed<Ahead> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        self.bytes.fill_buf()
+    }
+
+    fn consume(&mut self, amount: usize) {
+        Self::hash(&mut self.hasher, &self.bytes.here()[..amount]);
+        self.bytes.consume(amount);
+    }
 }
 
 /// How many bytes an index may unpack to: as many as its Release says of the plain file. A Release that lists only packed
@@ -111,6 +189,13 @@ struct Ahead {
     at: usize,
 }
 
+impl Ahead {
+    /// What is left of the chunk that is being read.
+    fn here(&self) -> &[u8] {
+        &self.chunk.bytes[self.at..self.chunk.length]
+    }
+}
+
 impl BufRead for Ahead {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
         if self.at == self.chunk.length
@@ -122,7 +207,7 @@ impl BufRead for Ahead {
                 let _enough_of_them = self.give_back.try_send(read.bytes);
             }
         }
-        Ok(&self.chunk.bytes[self.at..self.chunk.length])
+        Ok(self.here())
     }
 
     fn consume(&mut self, amount: usize) {
@@ -193,10 +278,10 @@ mod tests {
         }
     }
 
-    /// Zeros without end behind what was promised.
+    /// Empty lines without end behind what was promised; any number of them would be read as nothing.
     #[test]
     fn a_bomb_of_any_packing_teaches_nothing_and_is_not_unpacked_beyond_what_was_promised() {
-        let text: String = (0..1000).map(entry).chain(["\0".repeat(8 << 20)]).collect();
+        let text: String = (0..1000).map(entry).chain(["\n".repeat(8 << 20)]).collect();
         for compression in &Compression::ALL[1..] {
             let packed = pack(*compression, text.as_bytes());
             let bomb = unpacked(*compression, &packed[..], 300_000, |mut plain| {
@@ -206,6 +291,8 @@ mod tests {
             assert!(matches!(bomb, (io::ErrorKind::FileTooLarge, ..=300_000)), "{compression:?}: {bomb:?}");
             let learned = learned_packed(*compression, &text, Some(300_000));
             assert!(matches!(learned, (Err(_), [false, false])), "{compression:?}: {learned:?}");
+            let unbounded = learned_packed(*compression, &text, None);
+            assert!(matches!(unbounded, (Ok(1000), [true, true])), "{compression:?}: {unbounded:?}");
         }
     }
 
@@ -218,6 +305,42 @@ mod tests {
         assert!(matches!(learned(&endless, endless.len()), (Err(_), [false, false])));
         let one_bad = text.replacen("Size: 4", "Size: four", 1);
         assert!(matches!(learned(&one_bad, one_bad.len()), (Ok(999), [false, true])));
+    }
+
+    #[test]
+    fn a_file_that_nobody_hashed_teaches_only_what_it_proves_packed_or_not() {
+        let text: String = (0..1000).map(entry).collect();
+        let dir = tempfile::tempdir().unwrap();
+        let config = Config { path: dir.path().join("store"), quota: 1 << 20, min_free: 0 };
+        let store = Store::open(&config, |_| true).unwrap();
+        let mut day = 0;
+        let mut learned = |of: Compression, listed: &[u8], compression, file: &[u8]| {
+            let expected = Expected { hash: ContentHash::of(listed), size: listed.len() as u64 };
+            let path = format!("{PACKAGES}{}", of.suffix());
+            let index = Vouched::restore(expected, Repository::restore(HOUSE), path, true);
+            day += 86_400;
+            let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(day);
+            // A Release without it in between, so that it is new each time.
+            for members in [vec![], vec![index.clone()]] {
+                let repository = Repository::restore(HOUSE);
+                store.record_release(&repository, "dists/sid", date, "key", members).unwrap();
+            }
+            let learned = read_unproven(&store, &index, compression, file);
+            (learned, store.promise(&format!("{HOUSE}/pool/p999.deb")).unwrap().is_some())
+        };
+        for compression in Compression::ALL {
+            let packed = pack(compression, text.as_bytes());
+            for (of, listed) in [(compression, &packed[..]), (Compression::None, text.as_bytes())] {
+                let honest = learned(of, listed, compression, &packed);
+                assert!(matches!(honest, (Ok(1000), true)), "{compression:?} of {of:?}: {honest:?}");
+                let changed = pack(compression, text.replacen("p7", "p8", 1).as_bytes());
+                let another = learned(of, listed, compression, &changed);
+                assert!(matches!(another, (Err(_), false)), "{compression:?} of {of:?}: {another:?}");
+            }
+            let behind = [&packed[..], b"\n"].concat();
+            let more = learned(compression, &packed, compression, &behind);
+            assert!(matches!(more, (Err(_), false)), "{compression:?}: {more:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use rusqlite::{Connection, OptionalExtension};
 
 use crate::{
-    archive::{Repository, Vouched},
+    archive::{Repository, Vouched, by_hash},
     hash::ContentHash,
 };
 
@@ -73,6 +73,15 @@ impl Store {
         found.truncate(VOUCHERS_MAX);
         let vouch = |(id, found): (_, Found)| Some(self.0.repositories.by_id(id)?.vouch(found.expected, found.path));
         Ok(found.into_iter().filter_map(vouch).collect())
+    }
+
+    /// The same file under its plain path, when it was asked for by its digest and a Release of its repository lists it in
+    /// that very folder now.
+    pub fn under_plain_path(&self, asked: &Vouched) -> Result<Option<Vouched>, StoreError> {
+        let Some(known) = self.0.repositories.named(asked.repository()) else { return Ok(None) };
+        let Some((folder, _)) = by_hash(asked.path()) else { return Ok(None) };
+        let found = learn::at_plain_path(&self.0.database.reader(), known.id, folder, asked.expected().hash)?;
+        Ok(found.map(|found| known.vouch(found.expected, found.path)))
     }
 
     /// Whether the entries of an index are known already, be it from another compression of it.

@@ -21,9 +21,8 @@ use crate::{
 };
 
 use super::{
-    Change, Store, StoreError,
-    promises::{self, Named, Update},
-    repositories::REPOSITORIES_MAX,
+    Change, Store, StoreError, forget,
+    promises::{self, Found, Named, Update},
     seconds, unix_now,
 };
 
@@ -64,17 +63,21 @@ impl Store {
         let digest = digest(&members);
         let mut writer = self.0.database.writer();
         let transaction = writer.transaction()?;
-        let repository = repository_row(&transaction, repository, shareable)?;
-        let known: Option<(i64, [u8; 32])> = transaction
-            .prepare_cached("SELECT date, members FROM suite WHERE repository = ?1 AND dir = ?2")?
-            .query_row(params![repository, suite_dir], |row| Ok((row.get(0)?, row.get(1)?)))
+        let repository = self.repository_row(&transaction, repository, shareable)?;
+        let known: Option<(i64, i64, [u8; 32])> = transaction
+            .prepare_cached("SELECT id, date, members FROM suite WHERE repository = ?1 AND dir = ?2")?
+            .query_row(params![repository, suite_dir], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let recorded = match known {
-            Some((before, _)) if before > seconds(date) => return Ok(Recorded::Older),
-            Some((before, same)) if before == seconds(date) && same == *digest.as_bytes() => Recorded::Same,
+            Some((_, before, _)) if before > seconds(date) => return Ok(Recorded::Older),
+            Some((_, before, same)) if before == seconds(date) && same == *digest.as_bytes() => Recorded::Same,
             _ => Recorded::New,
         };
+        if known.is_none() {
+            forget::for_a_suite(&transaction, repository, &self.is_named())?;
+        }
         if recorded == Recorded::New {
+            self.make_room_in_catalogue(&transaction, known.map(|(id, ..)| id))?;
             transaction
                 .execute("UPDATE repository SET shareable = ?2 WHERE id = ?1", params![repository, shareable])?;
             let suite = suite_row(&transaction, repository, suite_dir, seconds(date), signer, digest)?;
@@ -89,9 +92,11 @@ impl Store {
                 transaction.execute("UPDATE repository SET shareable = 0 WHERE id = ?1", [repository])?;
             }
         }
+        forget::note_seen(&transaction, repository, suite_dir)?;
         transaction.commit()?;
         self.0.repositories.reload(&writer)?;
         drop(writer);
+        self.0.weigh_catalogue();
         self.0.tell(Change::Learned);
         Ok(recorded)
     }
@@ -114,10 +119,53 @@ impl Store {
         Ok(teaches.then(begin))
     }
 
-    /// Brings what was learned from the catalogue's log to its place. When this is left out, whatever is written next does
-    /// it, and takes that much longer.
+    /// Brings what was learned from the catalogue's log to its place, and evicts files where the catalogue took their room.
+    /// When this is left out, whatever is written next does it, and takes that much longer.
     pub fn tidy(&self) -> Result<(), StoreError> {
-        self.0.database.bring_log_home()
+        self.0.database.bring_log_home()?;
+        self.0.weigh_catalogue();
+        match self.make_room(0) {
+            Ok(()) | Err(StoreError::Full) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says which suites apt's own sources name, by their repositories and directories: these are never forgotten for the
+    /// sake of others. Heard once.
+    pub fn spare(&self, named: impl Fn(&Repository, &str) -> bool + Send + Sync + 'static) {
+        let _heard_once = self.0.named.set(Box::new(named));
+    }
+
+    fn is_named(&self) -> impl Fn(&Repository, &str) -> bool {
+        |repository, dir| self.0.named.get().is_some_and(|named| named(repository, dir))
+    }
+
+    /// Room for what a suite lists, which itself stays.
+    fn make_room_in_catalogue(&self, transaction: &Transaction<'_>, suite: Option<i64>) -> Result<(), StoreError> {
+        let most = forget::share_of(self.0.config.quota);
+        forget::for_a_listing(transaction, suite, most, &self.is_named())
+    }
+
+    fn repository_row(
+        &self,
+        transaction: &Transaction<'_>,
+        repository: &Repository,
+        shareable: bool,
+    ) -> Result<u32, StoreError> {
+        let found = transaction
+            .prepare_cached("SELECT id FROM repository WHERE name = ?1")?
+            .query_row([repository.as_str()], |row| row.get(0))
+            .optional()?;
+        if let Some(id) = found {
+            return Ok(id);
+        }
+        forget::for_a_repository(transaction, &self.is_named())?;
+        let highest = transaction.query_row("SELECT coalesce(max(id), 0) FROM repository", [], |row| row.get(0))?;
+        let id = self.0.repositories.new_id(highest).ok_or(StoreError::Full)?;
+        transaction
+            .prepare_cached("INSERT INTO repository (id, name, shareable) VALUES (?1, ?2, ?3)")?
+            .execute(params![id, repository.as_str(), shareable])?;
+        Ok(id)
     }
 
     /// Learns the entries of an index at once, and says how many it has: 0 when it teaches nothing. See [`Store::gather`].
@@ -162,6 +210,7 @@ impl Gathering {
         let Some(member) = member(&transaction, repository, &index)?.filter(|member| !member.learned) else {
             return Ok(0);
         };
+        store.make_room_in_catalogue(&transaction, Some(member.suite))?;
         let name = listing_name(&member.path);
         let (listing, fresh) = listing_row(&transaction, repository, member.suite, name, index.expected().hash)?;
         let update = Update { repository, listing, fresh, at_once: |_| false, dropped: &HashSet::new() };
@@ -186,16 +235,11 @@ pub(super) struct Member {
 /// Finds an index, by its plain path or the one by hash, among the members of the Releases that are known.
 pub(super) fn member(connection: &Connection, repository: u32, index: &Vouched) -> Result<Option<Member>, StoreError> {
     let hash = index.expected().hash;
-    let at_plain =
-        |path: &str, folder: &str| !is_by_hash(path) && path.rsplit_once('/').map_or("", |(dir, _)| dir) == folder;
     let found = match by_hash(index.path()) {
         None => promises::at_path(connection, repository, index.path())?
             .into_iter()
             .find(|found| found.current && found.expected.hash == hash),
-        Some((folder, _)) => promises::of_hash(connection, hash)?
-            .into_iter()
-            .find(|(of, found)| *of == repository && at_plain(&found.path, folder))
-            .map(|(_, found)| found),
+        Some((folder, _)) => at_plain_path(connection, repository, folder, hash)?,
     };
     let Some(found) = found else { return Ok(None) };
     let suite = connection
@@ -214,6 +258,19 @@ pub(super) fn member(connection: &Connection, repository: u32, index: &Vouched) 
             .any(|(of, found)| *of == repository && !is_by_hash(&found.path) && listing_name(&found.path) == name),
     };
     Ok(Some(Member { path: found.path, suite, learned }))
+}
+
+/// The current promise of a hash under a plain path of a folder: several when files of it are equal, then the first.
+pub(super) fn at_plain_path(
+    connection: &Connection,
+    repository: u32,
+    folder: &str,
+    hash: ContentHash,
+) -> Result<Option<Found>, StoreError> {
+    let is_there = |path: &str| !is_by_hash(path) && path.rsplit_once('/').map_or("", |(dir, _)| dir) == folder;
+    let found = promises::of_hash(connection, hash)?.into_iter();
+    let there = found.filter(|(of, found)| *of == repository && is_there(&found.path)).map(|(_, found)| found);
+    Ok(there.min_by(|one, other| one.path.cmp(&other.path)))
 }
 
 /// The name under which all versions and compressions of an index are one listing.
@@ -242,24 +299,6 @@ fn digest(members: &[Vouched]) -> ContentHash {
         text.extend(member.expected().size.to_be_bytes());
     }
     ContentHash::of(&text)
-}
-
-fn repository_row(connection: &Connection, repository: &Repository, shareable: bool) -> Result<u32, StoreError> {
-    let found = connection
-        .prepare_cached("SELECT id FROM repository WHERE name = ?1")?
-        .query_row([repository.as_str()], |row| row.get(0))
-        .optional()?;
-    if let Some(id) = found {
-        return Ok(id);
-    }
-    let count: i64 = connection.query_row("SELECT count(*) FROM repository", [], |row| row.get(0))?;
-    if count >= REPOSITORIES_MAX {
-        return Err(StoreError::Full);
-    }
-    connection
-        .prepare_cached("INSERT INTO repository (name, shareable) VALUES (?1, ?2)")?
-        .execute(params![repository.as_str(), shareable])?;
-    Ok(u32::try_from(connection.last_insert_rowid()).expect("there are 1024 repositories at most"))
 }
 
 fn suite_row(

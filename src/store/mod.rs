@@ -21,6 +21,7 @@
 
 mod catalogue;
 mod evict;
+mod forget;
 mod have;
 mod keep;
 mod learn;
@@ -41,7 +42,7 @@ mod why;
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -71,12 +72,15 @@ use shelf::Shelf;
 /// Changes that a slow listener may leave unread before it has to start over from [`Store::offered`].
 const CHANGES: usize = 1024;
 
+/// Bytes of catalogue that do not count, so that a small quota is for files.
+const CATALOGUE_FREE: u64 = 16 << 20;
+
 /// Where the store lives and how much it may take.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The store's directory; made when missing.
     pub path: PathBuf,
-    /// Bytes that objects and files on their way may take together.
+    /// Bytes that objects, files on their way and the catalogue beyond its first 16 MiB may take together.
     pub quota: u64,
     /// Bytes that stay free on the file system.
     pub min_free: u64,
@@ -165,6 +169,7 @@ pub struct Snapshot {
     pub free: Option<u64>,
 }
 
+type IsNamed = Box<dyn Fn(&Repository, &str) -> bool + Send + Sync>;
 type Allowed = Box<dyn Fn(&Repository) -> bool + Send + Sync>;
 
 /// The store, shared by all who hold a clone.
@@ -181,6 +186,8 @@ struct Inner {
     loans: Loans,
     evicting: Mutex<()>,
     repositories: Repositories,
+    /// Which suites are not forgotten.
+    named: OnceLock<IsNamed>,
     changes: broadcast::Sender<Change>,
     /// Kept open for its lock.
     _lock: std::fs::File,
@@ -221,9 +228,11 @@ impl Store {
             loans: Loans::new(changes.clone()),
             evicting: Mutex::default(),
             repositories,
+            named: OnceLock::new(),
             changes,
             _lock: lock,
         }));
+        store.0.weigh_catalogue();
         match store.make_room(0) {
             Ok(()) | Err(StoreError::Full) => Ok(store),
             Err(error) => Err(error),
@@ -253,6 +262,10 @@ impl Store {
 impl Inner {
     fn shelf(&self) -> MutexGuard<'_, Shelf> {
         locked(&self.shelf)
+    }
+
+    fn weigh_catalogue(&self) {
+        self.shelf().catalogue = self.database.size().saturating_sub(CATALOGUE_FREE);
     }
 
     fn tell(&self, change: Change) {

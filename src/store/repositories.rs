@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
 };
 
 use rusqlite::Connection;
@@ -16,9 +19,6 @@ use super::{Allowed, StoreError, schema::Database};
 
 /// Length in bytes of the longest request that is looked up at all.
 const KEY_MAX: usize = 4096;
-
-/// Repositories kept; each was signed by a key that apt accepts, but the same archive can be asked for by many names.
-pub(super) const REPOSITORIES_MAX: i64 = 1024;
 
 /// A repository's row.
 pub(super) struct Known {
@@ -39,6 +39,8 @@ impl Known {
 pub(super) struct Repositories {
     allowed: Allowed,
     known: RwLock<Names>,
+    /// The highest id that this run has given away.
+    highest: AtomicU32,
 }
 
 #[derive(Default)]
@@ -50,9 +52,17 @@ struct Names {
 
 impl Repositories {
     pub(super) fn load(database: &Database, allowed: Allowed) -> Result<Self, StoreError> {
-        let repositories = Self { allowed, known: RwLock::default() };
+        let repositories = Self { allowed, known: RwLock::default(), highest: AtomicU32::new(0) };
         repositories.reload(&database.reader())?;
         Ok(repositories)
+    }
+
+    /// An id above all that the table has, and above those of this run that were forgotten: whoever still holds one of these
+    /// finds nothing by it, and never another repository's files. `None` when there are no more.
+    pub(super) fn new_id(&self, in_table: u32) -> Option<u32> {
+        let id = self.highest.load(Relaxed).max(in_table).checked_add(1)?;
+        self.highest.store(id, Relaxed);
+        Some(id)
     }
 
     /// Reads the table again, after a change to it was committed.

@@ -18,7 +18,8 @@
 //! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
-//! nothing. `object.chain` is NULL for a file found without a row: not believed until it has been hashed.
+//! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
+//! believed until it has been hashed.
 #![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
 
 use std::{
@@ -35,7 +36,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -101,6 +102,9 @@ const MIGRATIONS: [&str; 3] = [
     ALTER TABLE suite ADD COLUMN keys TEXT;
     ALTER TABLE suite ADD COLUMN keys_until INTEGER;
 ",
+    "
+    ALTER TABLE suite ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// How long one connection waits for the other where WAL still makes it wait.
@@ -118,6 +122,7 @@ const LOG_PAGES: i64 = 1000;
 
 /// The two connections to the catalogue.
 pub(super) struct Database {
+    path: PathBuf,
     /// Closed first: the last connection brings the log home, which one that only reads cannot.
     reader: Mutex<Connection>,
     writer: Mutex<Connection>,
@@ -151,6 +156,12 @@ impl Database {
     /// Copies the log into the file, as far as no reader needs it as it was.
     pub(super) fn bring_log_home(&self) -> Result<(), StoreError> {
         Ok(self.writer().query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
+    }
+
+    /// Bytes of the catalogue and its log on the disk.
+    pub(super) fn size(&self) -> u64 {
+        let size = |path: &Path| fs::metadata(path).map_or(0, |data| data.len());
+        size(&self.path) + size(&self.path.with_extension("sqlite-wal"))
     }
 
     /// The connection that writes, unless it is at work.
@@ -188,7 +199,7 @@ impl Database {
         let reader = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?;
         reader.busy_timeout(BUSY)?;
         reader.pragma_update(None, "cache_size", -READER_CACHE)?;
-        Ok(Self { writer: Mutex::new(writer), reader: Mutex::new(reader) })
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), reader: Mutex::new(reader) })
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Shelf {
     /// Files held, and their bytes.
     pub(super) objects: usize,
     pub(super) bytes: u64,
+    /// Bytes of the catalogue that count.
+    pub(super) catalogue: u64,
     /// Uses counted so far, in this run and those before.
     uses: u64,
     reading: HashMap<ContentHash, u32>,
@@ -68,7 +70,8 @@ impl Shelf {
 
     /// Bytes missing for a file of `size`, under a quota and with `free` bytes on the disk of which `min_free` must stay.
     pub(super) fn shortage(&self, size: u64, quota: u64, free: u64, min_free: u64) -> u64 {
-        let over = self.bytes.saturating_add(self.reserved).saturating_add(size).saturating_sub(quota);
+        let taken = self.bytes.saturating_add(self.catalogue).saturating_add(self.reserved);
+        let over = taken.saturating_add(size).saturating_sub(quota);
         let short = min_free.saturating_add(self.unwritten()).saturating_add(size).saturating_sub(free);
         over.max(short)
     }

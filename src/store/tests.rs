@@ -10,6 +10,7 @@ use super::*;
 use crate::hash::{Expected, PIECE_SIZE, Verified};
 
 mod crash;
+mod forget;
 mod learning;
 mod lend;
 mod room;

@@ -173,6 +173,7 @@ impl Archive {
             by_hash: true,
             signature: Signature::Inline,
             packages: self.packages.clone(),
+            others: Vec::new(),
         }
     }
 

@@ -133,6 +133,8 @@ pub struct Suite {
     pub signature: Signature,
     /// What it holds.
     pub packages: Vec<Package>,
+    /// Further files that its Release lists, by their paths below the suite.
+    pub others: Vec<(String, Vec<u8>)>,
 }
 
 impl Suite {
@@ -157,6 +159,12 @@ impl Suite {
                 }
             }
             writeln!(listed, " {hash} {:>16} main/binary-amd64/{}", bytes.len(), form.file_name()).expect("a string");
+        }
+        for (path, bytes) in &self.others {
+            let file = debian.join("dists").join(&self.name).join(path);
+            fs::create_dir_all(file.parent().expect("a folder")).expect("the scratch directory is ours");
+            write(&file, bytes);
+            writeln!(listed, " {} {:>16} {path}", ContentHash::of(bytes), bytes.len()).expect("a string");
         }
         let release = format!(
             "Origin: Huddle\nLabel: Huddle\nSuite: {name}\nCodename: {name}\nDate: {date}\nAcquire-By-Hash: {by_hash}\n\

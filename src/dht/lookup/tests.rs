@@ -126,6 +126,20 @@ fn invented_nodes_end_the_walk() {
 }
 
 #[test]
+fn a_crowd_around_the_target_pushes_nobody_away() {
+    let mut sparse = lookup(1..200).reaching(Some(node(18).id.distance(&target())));
+    while let Next::Ask(contact) = sparse.next(MS) {
+        sparse.on_success(&contact.id, MS, Some(b"t"), []);
+    }
+    assert_eq!(sparse.closest().count(), 18);
+    let mut dense = lookup(1..200).reaching(Some(node(150).id.distance(&target())));
+    while let Next::Ask(contact) = dense.next(MS) {
+        dense.on_success(&contact.id, MS, Some(b"t"), []);
+    }
+    assert_eq!((dense.closest().count(), dense.questions), (MAX_CROWD, MAX_CROWD));
+}
+
+#[test]
 fn nodes_of_one_subnet_are_not_all_asked() {
     let near = (1..=50).map(|n| Contact { id: node(n).id, addr: ([5, 5, 5, n as u8], 1).into() });
     let mut lookup = Lookup::new(target(), near.map(|contact| (contact, None)));

@@ -11,6 +11,7 @@ use crate::{
         id::Id,
         message::{Query, Reply},
         probe::{Probing, Way},
+        table::Table,
         walk::{Goal, Step, Walk},
     },
     hash::{Expected, PieceChain},
@@ -24,6 +25,9 @@ const MAX_WALKING: usize = 64;
 /// Most jobs that wait for their turn.
 const MAX_WAITING: usize = 4096;
 
+/// Most that wait for one search.
+const MAX_ASKERS: usize = 64;
+
 /// Known nodes of each family that a walk begins from.
 const SEEDS: usize = 16;
 
@@ -33,6 +37,15 @@ const JOB_DEADLINE: Duration = Duration::from_secs(10);
 /// How long a job waits for its turn at most.
 const TURN_DEADLINE: Duration = Duration::from_secs(60);
 
+/// Most searches whose outcome is remembered.
+const MAX_REMEMBERED: usize = 1024;
+
+/// How long what was found is found again without asking anybody.
+const REMEMBER_FOUND: Duration = Duration::from_secs(30);
+
+/// How long nobody is asked again when nothing was found: somebody may announce it any moment.
+const REMEMBER_NOTHING: Duration = Duration::from_secs(5);
+
 /// Names a job of this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u64);
@@ -41,6 +54,10 @@ pub struct JobId(u64);
 pub struct Job {
     key: Id,
     pub(super) work: Work,
+    /// Who is told of it: equal searches are one job.
+    askers: Vec<JobId>,
+    /// What they were told.
+    found: Vec<Found>,
     asked: Duration,
     until: Duration,
     /// Walks under way.
@@ -63,19 +80,55 @@ impl Job {
 
 impl Node {
     /// Begins to look for holders and piece hashes of a file.
+    ///
+    /// An equal search that is under way, or ended a moment ago, serves this one as well.
     pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
-        self.enter(self.realm.key(&expected.hash), Work::Find(Find::new(expected)), now)
+        let key = self.realm.key(&expected.hash);
+        let id = self.next_job();
+        let tell = |found: &Found| Output::Event(Event::Found(id, found.clone()));
+        if let Some((_, found)) = self.remembered.get(&key).filter(|(until, _)| now < *until) {
+            self.outputs.extend(found.iter().map(tell));
+            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
+            return id;
+        }
+        let waiting = self.waiting.iter_mut().map(|(leader, job)| (&*leader, job));
+        let under_way = self.jobs.iter_mut().chain(waiting);
+        let equal = under_way.filter(|(_, job)| job.askers.len() < MAX_ASKERS);
+        let mut equal = equal.filter(|(_, job)| job.key == key && matches!(job.work, Work::Find(_)));
+        if let Some((leader, job)) = equal.next() {
+            job.askers.push(id);
+            self.outputs.extend(job.found.iter().map(tell));
+            self.joined.insert(id, *leader);
+            return id;
+        }
+        self.enter(id, key, Work::Find(Find::new(expected)), now)
     }
 
     /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
     pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
         self.announced_port = Some(port);
         let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
-        self.enter(self.realm.key(&expected.hash), work, now)
+        let id = self.next_job();
+        self.enter(id, self.realm.key(&expected.hash), work, now)
     }
 
-    /// Nobody waits for that job any more.
-    pub fn cancel(&mut self, job: JobId) {
+    pub(super) fn next_job(&mut self) -> JobId {
+        self.last += 1;
+        JobId(self.last)
+    }
+
+    /// Nobody waits for that job any more. It goes on while another waits for an equal one.
+    pub fn cancel(&mut self, asker: JobId) {
+        let job = self.joined.remove(&asker).unwrap_or(asker);
+        let waiting = self.waiting.iter_mut().find(|(id, _)| *id == job).map(|(_, job)| job);
+        let Some(entry) = self.jobs.get_mut(&job).or(waiting) else { return };
+        entry.askers.retain(|id| *id != asker);
+        if entry.askers.is_empty() {
+            self.drop_job(job);
+        }
+    }
+
+    fn drop_job(&mut self, job: JobId) {
         if self.jobs.remove(&job).is_some() {
             self.walks.retain(|_, walking| walking.job != Some(job));
         } else {
@@ -83,18 +136,13 @@ impl Node {
         }
     }
 
-    pub(super) fn new_job(&mut self) -> JobId {
-        self.last += 1;
-        JobId(self.last)
-    }
-
-    pub(super) fn enter(&mut self, key: Id, work: Work, now: Duration) -> JobId {
-        let id = self.new_job();
+    pub(super) fn enter(&mut self, id: JobId, key: Id, work: Work, now: Duration) -> JobId {
         if self.waiting.len() >= MAX_WAITING {
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;
         }
-        let job = Job { key, work, asked: now, until: now + TURN_DEADLINE, open: 0 };
+        let (askers, found) = (vec![id], Vec::new());
+        let job = Job { key, work, askers, found, asked: now, until: now + TURN_DEADLINE, open: 0 };
         self.waiting.push_back((id, job));
         if self.is_alone() {
             self.upkeep.handle_job(now);
@@ -107,8 +155,8 @@ impl Node {
     /// Lets everything go on that can: ends, turns, steps.
     pub(super) fn advance(&mut self, now: Duration) {
         while self.waiting.front().is_some_and(|(_, job)| job.until <= now) {
-            let (id, _) = self.waiting.pop_front().expect("looked at just now");
-            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
+            let (_, job) = self.waiting.pop_front().expect("looked at just now");
+            self.tell_end(&job.askers, 0);
         }
         let overdue = self.jobs.iter().filter(|(_, job)| job.until <= now).map(|(id, _)| *id);
         for id in overdue.collect::<Vec<_>>() {
@@ -195,7 +243,9 @@ impl Node {
     ) {
         self.last += 1;
         let walk = self.last;
-        self.walks.insert(walk, Walking { walk: Walk::new(target, goal, seeds), job, wake: Some(now) });
+        let reach = self.tables.each_ref().map(Table::expected_reach);
+        let begun = Walk::new(target, goal, seeds).reaching(reach);
+        self.walks.insert(walk, Walking { walk: begun, job, wake: Some(now) });
         if let Some(job) = job.and_then(|job| self.jobs.get_mut(&job)) {
             job.open += 1;
         }
@@ -266,8 +316,35 @@ impl Node {
             Work::Publish { stored, .. } => *stored,
             Work::Probe(probing) => probing.stored,
         };
-        self.cancel(id);
-        self.outputs.push_back(Output::Event(Event::Ended(id, stored)));
+        let (askers, found, key) = (job.askers.clone(), job.found.clone(), job.key);
+        let is_search = matches!(job.work, Work::Find(_));
+        if is_search && job.open == 0 {
+            self.remember(key, found, now);
+        }
+        self.drop_job(id);
+        self.tell_end(&askers, stored);
+    }
+
+    fn tell_end(&mut self, askers: &[JobId], stored: usize) {
+        for asker in askers {
+            self.joined.remove(asker);
+            self.outputs.push_back(Output::Event(Event::Ended(*asker, stored)));
+        }
+    }
+
+    fn remember(&mut self, key: Id, found: Vec<Found>, now: Duration) {
+        if self.remembered.len() >= MAX_REMEMBERED {
+            self.remembered.retain(|_, (until, _)| now < *until);
+        }
+        let lasting = if found.is_empty() { REMEMBER_NOTHING } else { REMEMBER_FOUND };
+        if self.remembered.len() < MAX_REMEMBERED && !self.is_alone() {
+            self.remembered.insert(key, (now + lasting, found));
+        }
+    }
+
+    /// Lets go of searches that ended too long ago.
+    pub(super) fn forget(&mut self, now: Duration) {
+        self.remembered.retain(|_, (until, _)| now < *until);
     }
 
     /// A node on the way of a walk answered.
@@ -340,7 +417,11 @@ impl Node {
     }
 
     fn report(&mut self, job: JobId, found: Vec<Found>) {
-        self.outputs.extend(found.into_iter().map(|found| Output::Event(Event::Found(job, found))));
+        let Some(Job { askers, found: told, .. }) = self.jobs.get_mut(&job) else { return };
+        for found in found {
+            self.outputs.extend(askers.iter().map(|asker| Output::Event(Event::Found(*asker, found.clone()))));
+            told.push(found);
+        }
     }
 
     /// A node at the end of a walk has stored, or will not.

@@ -16,10 +16,11 @@ mod dial;
 mod identity;
 mod jobs;
 mod probes;
+mod questions;
 mod upkeep;
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::{IpAddr, SocketAddr},
     time::Duration,
 };
@@ -32,12 +33,12 @@ use super::{
     flights::{Flight, Flights},
     id::Id,
     limits::Silent,
-    message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
+    message::{Body, MAX_SENT, Packet, Query, Reply, Sender, write_query},
     probe::Heard,
     reach::Reachability,
     realm::Realm,
     saved::Saved,
-    serve::{Envelope, Server},
+    serve::Server,
     table::Table,
     votes::Votes,
     walk::Walk,
@@ -52,6 +53,9 @@ pub use jobs::JobId;
 
 /// Most strangers that are being checked at once.
 const MAX_CHECKS: usize = 32;
+
+/// Most nodes that are asked after one exploration only because they may be quick.
+const MAX_CURIOUS: usize = 8;
 
 /// Most durations of searches that percentiles are taken from.
 const MAX_TIMINGS: usize = 256;
@@ -143,6 +147,8 @@ enum Purpose {
     DialBack,
     /// Somebody wants to know.
     Probe(JobId),
+    /// To meet nodes that are quicker than those known.
+    Explore,
 }
 
 /// A node.
@@ -159,6 +165,10 @@ pub struct Node {
     walks: BTreeMap<u64, Walking>,
     jobs: BTreeMap<JobId, Job>,
     waiting: VecDeque<(JobId, Job)>,
+    /// Searches that another one serves.
+    joined: BTreeMap<JobId, JobId>,
+    /// What searches found of late, and until when that counts.
+    remembered: HashMap<Id, (Duration, Vec<Found>)>,
     last: u64,
     upkeep: Upkeep,
     votes: [Votes; 2],
@@ -213,6 +223,8 @@ impl Node {
             walks: BTreeMap::new(),
             jobs: BTreeMap::new(),
             waiting: VecDeque::new(),
+            joined: BTreeMap::new(),
+            remembered: HashMap::new(),
             last: 0,
             upkeep: Upkeep::new(contacts, has_entries, now),
             votes: Default::default(),
@@ -281,41 +293,29 @@ impl Node {
         self.advance(now);
     }
 
-    fn handle_question(&mut self, from: SocketAddr, via: usize, packet: &Packet<'_>, len: usize, now: Duration) {
-        if !self.server.admits(&from, now) {
-            self.dropped += 1;
-            return;
-        }
-        let envelope = Envelope { from, transaction: packet.transaction, len };
-        let reply = match &packet.body {
-            Body::Query(asked) => match asked.query {
-                Query::DialBack { port, token: Some(token) } if !self.realm.is_mainline() => {
-                    let asker = Contact { id: asked.sender, addr: from };
-                    let tried = self.handle_dial_question(asker, port, token, envelope, via, now);
-                    tried.err().and_then(|refusal: Refusal| self.server.refuse(refusal, envelope, now))
-                }
-                _ => self.server.handle_query(asked, envelope, &self.tables, now),
-            },
-            Body::Refused(refusal) => self.server.refuse(*refusal, envelope, now),
-            Body::Reply(_) | Body::Error => None,
-        };
-        if let Some(datagram) = reply {
-            self.queries_in += 1;
-            self.outputs.push_back(Output::Transmit(Transmit { to: from, via: Some(via), datagram }));
-        }
-        if let Body::Query(asked) = &packet.body
-            && !asked.read_only
-        {
-            self.check(Contact { id: asked.sender, addr: from }, now);
+    /// Asks somebody who says it is a node, if the table has a place for it.
+    fn check(&mut self, contact: Contact, now: Duration) {
+        if self.tables[Family::of(&contact.addr).index()].wants(&contact) {
+            self.ping(contact, now);
         }
     }
 
-    /// Asks somebody who says it is a node, if the table has a place for it.
-    fn check(&mut self, contact: Contact, now: Duration) {
-        let family = Family::of(&contact.addr);
+    /// Asks those that the table has a place for, and a few that may turn out quicker than others.
+    fn meet(&mut self, named: Vec<Contact>, now: Duration) {
+        let mut curious = 0;
+        for contact in named {
+            let table = &self.tables[Family::of(&contact.addr).index()];
+            let is_wanted = table.wants(&contact);
+            if is_wanted || (curious < MAX_CURIOUS && table.is_curious(&contact)) {
+                curious += usize::from(!is_wanted);
+                self.ping(contact, now);
+            }
+        }
+    }
+
+    fn ping(&mut self, contact: Contact, now: Duration) {
         if self.checks < MAX_CHECKS
-            && self.families[family.index()]
-            && self.tables[family.index()].wants(&contact)
+            && self.families[Family::of(&contact.addr).index()]
             && !self.silent.contains(&contact.addr, now)
             && self.ask(contact.addr, Some(contact.id), &Query::Ping, 0, Purpose::Check, now)
         {
@@ -346,10 +346,8 @@ impl Node {
             Purpose::Check => self.checks -= 1,
             Purpose::DialBack => self.handle_dial_reply(flight, reply, now),
             Purpose::Probe(id) => self.handle_probe_reply(id, flight, rtt, reply, named),
-            Purpose::Refresh => {
-                let wanted = named.into_iter().filter(|contact| self.families[Family::of(&contact.addr).index()]);
-                wanted.collect::<Vec<_>>().into_iter().for_each(|contact| self.check(contact, now));
-            }
+            Purpose::Refresh => named.into_iter().for_each(|contact| self.check(contact, now)),
+            Purpose::Explore => self.meet(named, now),
         }
         if was_empty && !self.tables[family.index()].is_empty() {
             self.upkeep.handle_first_contact(now);
@@ -380,7 +378,7 @@ impl Node {
             Purpose::Store(walk) => self.handle_store_end(walk, false, now),
             Purpose::Check => self.checks -= 1,
             Purpose::Probe(id) => self.handle_probe_failure(id),
-            Purpose::Refresh | Purpose::DialBack => {}
+            Purpose::Refresh | Purpose::Explore | Purpose::DialBack => {}
         }
     }
 

@@ -16,9 +16,12 @@ impl Node {
     /// stored.
     pub fn probe(&mut self, probe: Probe, now: Duration) -> JobId {
         match probe.way() {
-            Way::Walk(target, _) => self.enter(target, Work::Probe(Probing::new(probe)), now),
+            Way::Walk(target, _) => {
+                let id = self.next_job();
+                self.enter(id, target, Work::Probe(Probing::new(probe)), now)
+            }
             Way::Question(to, query) => {
-                let id = self.new_job();
+                let id = self.next_job();
                 if !self.ask(plain(to), None, &query, 0, Purpose::Probe(id), now) {
                     self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
                 }

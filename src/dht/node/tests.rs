@@ -190,6 +190,30 @@ fn what_was_announced_ends_unless_announced_again() {
 }
 
 #[test]
+fn equal_searches_are_one_and_what_they_found_is_remembered() {
+    let mut world = World::new(11, Link { loss: 0.0, ..Link::default() });
+    let nodes = world.grow(30, Realm::public());
+    world.run(60 * SECOND);
+    let (expected, chain) = file(2, 1);
+    world.publish(nodes[4], &expected, &chain, 80);
+    let now = world.now();
+    let before = world.node(nodes[3]).figures().queries_out;
+    let jobs: Vec<JobId> = (0..5).map(|_| world.node_mut(nodes[3]).find(expected, now)).collect();
+    world.node_mut(nodes[3]).cancel(jobs[0]);
+    let alone = world.node(nodes[3]).figures().queries_out - before;
+    assert_eq!(world.node(nodes[3]).walks.len(), 1);
+    assert_eq!(world.find(nodes[3], &expected).holders(), [world.peer(nodes[4], 80)], "an asker who came late");
+    assert_eq!(world.ended(nodes[3]), 5, "all but the one who went");
+    assert!(world.node(nodes[3]).joined.is_empty());
+    let again = world.find(nodes[3], &expected);
+    assert_eq!((again.took(), again.holders().len()), (Duration::ZERO, 1));
+    assert!(alone > 0);
+    let last = world.node_mut(nodes[5]).find(expected, now);
+    world.node_mut(nodes[5]).cancel(last);
+    assert!(world.node(nodes[5]).walks.is_empty());
+}
+
+#[test]
 fn many_searches_at_once_all_end() {
     let mut world = World::new(10, Link::default());
     let nodes = world.grow(30, Realm::public());

@@ -6,6 +6,7 @@ use rand::RngExt;
 
 use crate::dht::{
     contact::{Contact, Family, plain},
+    id::Id,
     message::Query,
     table::{K, Table},
     walk::Goal,
@@ -15,6 +16,12 @@ use super::{Event, Node, Output, Purpose};
 
 /// How often the stalest node is asked, one a family.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Waits between explorations: often in the first minutes, when most is to be learnt, and ever less, down to this.
+const EXPLORE: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(60)];
+
+/// A node of that age explores as often as this many times in it.
+const EXPLORATIONS_AN_AGE: u32 = 50;
 
 /// How often the store is swept.
 const SWEEP: Duration = Duration::from_secs(60);
@@ -47,6 +54,8 @@ const MAX_ENTRIES: usize = 32;
 pub struct Upkeep {
     remembered: Vec<Contact>,
     has_entries: bool,
+    began: Duration,
+    explore: Duration,
     tick: Duration,
     sweep: Duration,
     lonely: Duration,
@@ -64,6 +73,8 @@ impl Upkeep {
         Self {
             remembered,
             has_entries,
+            began: now,
+            explore: now + EXPLORE[0],
             tick: now + TICK,
             sweep: now + SWEEP,
             lonely: now,
@@ -87,7 +98,7 @@ impl Upkeep {
 
     /// When something is due next.
     pub fn next(&self) -> Duration {
-        self.tick.min(self.sweep).min(self.lonely).min(self.refresh)
+        self.tick.min(self.explore).min(self.sweep).min(self.lonely).min(self.refresh)
     }
 
     /// The first node of a family answered: whoever is near the own id is to be found now.
@@ -126,8 +137,15 @@ impl Node {
             self.upkeep.tick = now + wait;
         }
         self.have_port_tried(now);
+        if self.upkeep.explore <= now {
+            self.explore(now);
+            let wait = ((now - self.upkeep.began) / EXPLORATIONS_AN_AGE).clamp(EXPLORE[0], EXPLORE[1]);
+            self.upkeep.explore = now + self.jittered(wait);
+        }
         if self.upkeep.sweep <= now {
             self.server.sweep(now);
+            self.silent.sweep(now);
+            self.forget(now);
             self.upkeep.sweep = now + SWEEP;
         }
     }
@@ -171,6 +189,17 @@ impl Node {
                 let target = self.own.random_sharing(shared, &mut self.rng);
                 let query = Query::FindNode { target };
                 self.ask(contact.addr, Some(contact.id), &query, 0, Purpose::Refresh, now);
+            }
+        }
+    }
+
+    /// Asks for the neighbours of a place drawn by lot, so that wide buckets come to hold the quickest of the network.
+    fn explore(&mut self, now: Duration) {
+        let target = Id::random(&mut self.rng);
+        for family in Family::BOTH {
+            if let Some((contact, _)) = self.tables[family.index()].closest(&target, 1).pop() {
+                let query = Query::FindNode { target };
+                self.ask(contact.addr, Some(contact.id), &query, 0, Purpose::Explore, now);
             }
         }
     }

@@ -5,14 +5,16 @@
 //! ```
 //!
 //! Only the hosts are looked at, whatever scheme, port or path the rest of an entry is about.
-#![expect(clippy::disallowed_methods, reason = "the door to apt's configuration")]
 
 use std::{fs, io, path::Path};
 
 use crate::archive::Location;
 
-/// Files read at most.
+use super::super::file;
+
+/// Files read at most, and bytes of each; with more, the hosts are not to be known.
 const MAX_FILES: usize = 1000;
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The hosts, or that they are not to be known: these files are often for root alone.
 pub(super) enum Passwords {
@@ -26,15 +28,18 @@ impl Passwords {
         let mut texts = Vec::new();
         let mut files = vec![apt_dir.join("auth.conf")];
         match fs::read_dir(apt_dir.join("auth.conf.d")) {
-            Ok(entries) => files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).take(MAX_FILES)),
+            Ok(entries) => files.extend(entries.filter_map(Result::ok).map(|entry| entry.path()).take(MAX_FILES + 1)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(_) => return Self::Unreadable,
         }
-        for file in files {
-            match fs::read_to_string(file) {
-                Ok(text) => texts.push(text),
+        if files.len() > MAX_FILES {
+            return Self::Unreadable;
+        }
+        for path in files {
+            match file::read(&path, MAX_BYTES).map(String::from_utf8) {
+                Ok(Ok(text)) => texts.push(text),
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(_) => return Self::Unreadable,
+                Ok(Err(_)) | Err(_) => return Self::Unreadable,
             }
         }
         Self::For(texts.iter().flat_map(|text| hosts(text)).collect())
@@ -64,6 +69,7 @@ fn host(machine: &str) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "tests write the files that are read")]
 mod tests {
     use super::*;
 
@@ -92,5 +98,21 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("auth.conf.d/not-a-file")).unwrap();
         assert!(may_be_for(&Passwords::read(dir.path()), "http://a.example.org/"));
+    }
+
+    #[test]
+    fn more_than_is_read_may_name_any_host() {
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink("/dev/zero", dir.path().join("auth.conf")).unwrap();
+        assert!(matches!(Passwords::read(dir.path()), Passwords::Unreadable));
+        fs::remove_file(dir.path().join("auth.conf")).unwrap();
+        fs::write(dir.path().join("auth.conf"), " ".repeat(MAX_BYTES as usize + 1)).unwrap();
+        assert!(matches!(Passwords::read(dir.path()), Passwords::Unreadable));
+        fs::remove_file(dir.path().join("auth.conf")).unwrap();
+        fs::create_dir(dir.path().join("auth.conf.d")).unwrap();
+        for number in 0..MAX_FILES {
+            fs::write(dir.path().join(format!("auth.conf.d/{number}")), "").unwrap();
+        }
+        assert!(matches!(Passwords::read(dir.path()), Passwords::Unreadable));
     }
 }

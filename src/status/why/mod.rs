@@ -8,6 +8,7 @@
 
 pub mod page;
 pub mod question;
+mod unknown;
 mod version;
 
 use std::{cmp::Reverse, fmt};
@@ -357,6 +358,8 @@ fn missing(window: &Window, subject: &Subject, mut refusals: Vec<Refused>) -> Re
     if matches!(subject, Subject::Url(_)) || !known.is_empty() || refusals.iter().any(is_near) {
         refusals.retain(is_near);
         suites.retain(|suite| within(&suite.repository));
+    } else {
+        refusals.retain(|refusal| unknown::may_be_by(refusal, subject, &suites));
     }
     let reason = match subject {
         Subject::Url(places) if places.iter().any(|place| place.credentials().is_some()) => Absence::Password,

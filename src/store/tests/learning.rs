@@ -201,33 +201,53 @@ fn an_index_is_one_listing_by_hash_and_in_every_compression_and_an_old_one_teach
 }
 
 #[test]
-#[expect(clippy::print_stdout, reason = "its figures are read by hand")]
-fn learning_an_index_of_bookworm_size() {
+fn learning_an_index_again_writes_what_differs_and_no_more() {
+    const FILES: u32 = 20_000;
     let house = House::new(1 << 30);
     let store = house.open();
-    let entries: Vec<Vouched> = (0..63_440_u32)
-        .map(|number| {
-            let path = format!(
-                "pool/main/p/package-of-some-length-{number}/package-of-some-length-{number}_1.2.3-4_amd64.deb"
-            );
-            vouched(&path, &number.to_be_bytes())
-        })
-        .collect();
-    let figure = |what, number, index: &[u8], entries: &[Vouched]| {
-        let start = std::time::Instant::now();
-        publish(&store, number, index, entries);
-        println!("{what}: {:?}", start.elapsed());
+    let entries = |first: u32, version: u32| {
+        let file = move |n: u32| {
+            let version = if n < first { version } else { 0 };
+            vouched(
+                &format!("pool/main/p/package-{n}/package-{n}_{version}_amd64.deb"),
+                &[n, version].map(u32::to_be_bytes).concat(),
+            )
+        };
+        (0..FILES).map(file).collect::<Vec<_>>()
     };
-    figure("63,440 new entries", 1, b"one", &entries);
-    figure("the same once more", 2, b"two", &entries);
-    figure("half of them gone", 3, b"three", &entries[..31_720]);
-    let start = std::time::Instant::now();
-    for entry in entries.iter().step_by(64) {
-        assert!(promised(&store, entry.path()).is_some());
+    // Rows that SQLite wrote or removed.
+    let written = |number: u64, entries: &[Vouched]| {
+        let before = store.0.database.writer().total_changes();
+        publish(&store, number, &number.to_be_bytes(), entries);
+        store.0.database.writer().total_changes() - before
+    };
+    let new = written(1, &entries(0, 0));
+    assert!(new > 2 * 4000, "all pages, and all rows of places: {new}");
+    let same = written(2, &entries(0, 0));
+    assert!(same < 20, "{same}");
+    // Each of them is in a page with its path of old and in one with its new path, and in as many rows of places.
+    let changed = written(3, &entries(FILES / 100, 1));
+    assert!((200..4 * 200 + 20).contains(&changed), "{changed}");
+    let later = entries(FILES / 100, 1);
+    assert_eq!(promised(&store, later[7].path()), Some(later[7].expected().hash));
+    assert_eq!(store.by_hash(later[7].expected().hash).unwrap().len(), 1);
+    assert!(store.by_hash(entries(0, 0)[7].expected().hash).unwrap().is_empty());
+}
+
+#[test]
+fn of_equal_indexes_each_is_found_in_its_own_folder() {
+    let house = House::new(1 << 30);
+    let store = house.open();
+    let dirs = ["binary-arm64", "binary-amd64", "binary-i386"].map(|dir| format!("dists/stable/main/{dir}"));
+    let members = dirs.each_ref().map(|dir| vouched(&format!("{dir}/Packages.xz"), b"equal"));
+    store.record_release(&super::house(), "dists/stable", day(1), "key", members.clone()).unwrap();
+    for (dir, member) in dirs.iter().zip(&members) {
+        let asked = vouched(&format!("{dir}/by-hash/SHA256/{}", member.expected().hash), b"equal");
+        assert_eq!(store.under_plain_path(&asked).unwrap().as_ref(), Some(member));
     }
-    println!("a lookup: {:?}", start.elapsed() / (entries.len() / 64) as u32);
-    assert_eq!(store.by_hash(entries[0].expected().hash).unwrap().len(), 1);
-    assert!(store.by_hash(entries[40_000].expected().hash).unwrap().is_empty());
+    let elsewhere = vouched(&format!("dists/by-hash/SHA256/{}", members[0].expected().hash), b"equal");
+    assert_eq!(store.under_plain_path(&elsewhere).unwrap(), None);
+    assert_eq!(store.under_plain_path(&members[0]).unwrap(), None);
 }
 
 #[test]

@@ -271,3 +271,82 @@ fn node_id_asked(node: &Node, transmit: &Transmit) -> Option<Id> {
     let transaction = Value::parse(&transmit.datagram).unwrap().key(b"t").unwrap().bytes().unwrap().to_vec();
     node.flights.expected(&transaction)
 }
+
+/// A datagram of the own network with these parts, given as bencode.
+fn datagram(args: &str, method: &str, transaction: &[u8]) -> Vec<u8> {
+    let mut out = format!("d1:a{args}1:n8:").into_bytes();
+    out.extend_from_slice(Realm::public().id());
+    out.extend_from_slice(format!("1:q{}:{method}1:t", method.len()).as_bytes());
+    out.extend(byte_string(transaction));
+    out.extend_from_slice(b"1:y1:qe");
+    out
+}
+
+/// What strangers may think of, each a whole datagram.
+fn corpus(own: &Id) -> Vec<Vec<u8>> {
+    let id = "2:id20:aaaaaaaaaaaaaaaaaaaa";
+    let good = datagram(&format!("d{id}e"), "ping", b"tt");
+    let mut corpus: Vec<Vec<u8>> = (0..good.len()).map(|len| good[..len].to_vec()).collect();
+    corpus.extend([vec![b'd'; 65_536], vec![b'l'; 1400], vec![0; 65_536], b"9223372036854775807:".to_vec()]);
+    for len in 0..=64 {
+        corpus.push(datagram(&format!("d{id}e"), "ping", &vec![b't'; len]));
+    }
+    let long = "v".repeat(1001);
+    for (args, method) in [
+        (format!("d{id}{id}e"), "ping"),
+        (format!("d6:target20:bbbbbbbbbbbbbbbbbbbb{id}e"), "find_node"),
+        (format!("d{id}6:target19:bbbbbbbbbbbbbbbbbbbe"), "find_node"),
+        (format!("d{id}9:info_hashi-1ee"), "get_peers"),
+        (format!("d{id}9:info_hash20:bbbbbbbbbbbbbbbbbbbb4:porti65536e5:token8:12345678e"), "announce_peer"),
+        (format!("d{id}9:info_hash20:bbbbbbbbbbbbbbbbbbbb4:porti-80e5:token8:12345678e"), "announce_peer"),
+        (format!("d{id}9:info_hash20:bbbbbbbbbbbbbbbbbbbb4:porti99999999999999999999e5:token0:e"), "announce_peer"),
+        (format!("d{id}9:info_hash20:bbbbbbbbbbbbbbbbbbbb2:pllee4:porti80e5:token8:12345678e"), "announce_peer"),
+        (format!("d{id}1:v1:ve"), "put"),
+        (format!("d{id}5:token8:123456781:v1001:{long}e"), "put"),
+        (format!("d{id}3:seqi-9223372036854775808e5:token8:123456781:v1:ve"), "put"),
+        (format!("d1:k32:{}{id}3:seqi1e3:sig64:{}5:token8:123456781:v1:ve", "k".repeat(32), "s".repeat(64)), "put"),
+        (format!("d{id}5:token8:123456781:vd1:bi1e1:ai1eee"), "put"),
+        (format!("d{id}4:want2:n4e"), "find_node"),
+    ] {
+        corpus.push(datagram(&args, method, b"tt"));
+    }
+    let mine = write_query(&Realm::public(), b"tt", own, &Query::Ping, [false; 2], 0);
+    let unasked = write_reply(&Realm::public(), b"\0\0\0\0", &Id::new([3; 20]), &stranger(1), Answer::default(), 500);
+    corpus.extend([mine, unasked.unwrap()]);
+    corpus
+}
+
+/// Ten thousand datagrams a second for a minute, half of them out of the corpus and half good questions from ever new addresses.
+#[test]
+fn a_flood_changes_neither_memory_nor_answers() {
+    let mut node = node(Realm::public());
+    let key = Id::new([1; 20]);
+    let honest = SocketAddr::from(([60, 1, 1, 1], 5000));
+    let token = token(&mut node, honest, &Query::GetPeers { key });
+    answer(&mut node, honest, &question(&Query::AnnouncePeer { key, port: Some(80), token: &token, claim: None }, 0));
+    let corpus = corpus(&node.own);
+    let ask = question(&Query::GetPeers { key: Id::new([2; 20]) }, 300);
+    let millis = Duration::from_millis(1);
+    for n in 0..600_000_u32 {
+        let now = SECOND + millis * (n / 10);
+        let from = SocketAddr::from(((0x4600_0000 + (n % 4_000_000) * 97).to_be_bytes(), 1 + (n % 60_000) as u16));
+        if n % 10 == 0 {
+            node.handle_datagram(from, 0, &ask, now);
+        } else {
+            node.handle_datagram(from, 0, &corpus[n as usize % corpus.len()], now);
+        }
+        if n % 100 == 0 {
+            node.handle_timeout(now);
+        }
+        while node.poll().is_some() {}
+        if n % 60_000 == 59_999 {
+            node.handle_datagram(honest, 3, &question(&Query::GetPeers { key }, 300), now);
+            let reply =
+                sent(&mut node).into_iter().find(|sent| sent.via == Some(3)).expect("an honest node is answered");
+            let reply = Value::parse(&reply.datagram).unwrap();
+            assert_eq!(reply.key(b"r").unwrap().key(b"values").unwrap().list().len(), 1);
+        }
+    }
+    assert_eq!((node.figures().stored, node.figures().nodes), (1, [0, 0]));
+    assert!(node.checks <= MAX_CHECKS && node.walks.len() <= 1);
+}
