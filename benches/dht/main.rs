@@ -113,9 +113,12 @@ fn print(name: &str, outcomes: &[Outcome], known: &str) {
     let first = sorted(outcomes.iter().filter_map(|outcome| outcome.first));
     let complete = sorted(outcomes.iter().map(|outcome| outcome.complete));
     let messages = outcomes.iter().map(|outcome| outcome.messages).sum::<usize>() as f64 / outcomes.len() as f64;
+    let reached = outcomes.iter().map(|outcome| outcome.reached).sum::<usize>() as f64 / outcomes.len() as f64;
     let found = 100.0 * first.len() as f64 / outcomes.len() as f64;
     let [first, complete] = [first, complete].map(|times| [50, 90, 99].map(|percent| at(&times, percent)));
-    println!("  {name:12} first {first:?} complete {complete:?} messages {messages:.1} found {found:.1} %   ({known})");
+    println!(
+        "  {name:12} first {first:?} complete {complete:?} messages {messages:.1} reached {reached:.1} found {found:.1} %   ({known})"
+    );
 }
 
 fn at(times: &[Duration], percent: usize) -> u128 {

@@ -127,12 +127,12 @@ fn invented_nodes_end_the_walk() {
 
 #[test]
 fn a_crowd_around_the_target_pushes_nobody_away() {
-    let mut lookup = lookup(1..200).reaching(Some(node(18).id.distance(&target())));
-    while let Next::Ask(contact) = lookup.next(MS) {
-        lookup.on_success(&contact.id, MS, Some(b"t"), []);
+    let mut sparse = lookup(1..200).reaching(Some(node(18).id.distance(&target())));
+    while let Next::Ask(contact) = sparse.next(MS) {
+        sparse.on_success(&contact.id, MS, Some(b"t"), []);
     }
-    assert_eq!(lookup.closest().count(), 18);
-    let mut dense = super::tests::lookup(1..200).reaching(Some(node(150).id.distance(&target())));
+    assert_eq!(sparse.closest().count(), 18);
+    let mut dense = lookup(1..200).reaching(Some(node(150).id.distance(&target())));
     while let Next::Ask(contact) = dense.next(MS) {
         dense.on_success(&contact.id, MS, Some(b"t"), []);
     }
