@@ -38,7 +38,9 @@ const KEYS: &[Key] = &[
     Key::one("dht", "network", r#""public", "private" or "off""#),
     Key::list("dht", "bootstrap", r#"nodes, like ["host:port"]"#),
     Key::one("dht", "secret", "a text"),
+    Key::one("dht", "lan", "true or false"),
     Key::one("dht", "rendezvous", "true or false"),
+    Key::list("dht", "mainline", r#"nodes, like ["host:port"]"#),
     Key::one("store", "path", r#"a directory, like "/var/lib/apt-huddle""#),
     Key::one("store", "quota", r#"a size, like "20GB""#),
     Key::one("store", "min_free", r#"a size, like "1GB""#),
@@ -382,6 +384,7 @@ impl Config {
         }
         match self.dht.check() {
             Err(bad @ dht::BadConfig::Entry(_)) => return no("dht", "bootstrap", format!("is wrong: {bad}")),
+            Err(bad @ dht::BadConfig::Mainline(_)) => return no("dht", "mainline", format!("is wrong: {bad}")),
             Err(bad) => return no("dht", "network", format!("is wrong: {bad}")),
             Ok(()) => {}
         }

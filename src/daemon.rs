@@ -59,6 +59,7 @@ pub async fn run(config: Config) -> Result<()> {
     daemon.remember_peers();
     daemon.tasks.spawn(daemon.flow.follow_lists(daemon.config.archive.lists.clone()));
     daemon.open_public_port(peer_listeners)?;
+    daemon.join().await;
     daemon.open_door(listeners)?;
     daemon.greet()?;
     stop.wait().await;
@@ -148,6 +149,17 @@ impl Daemon {
         Ok(())
     }
 
+    /// Joins the network: its port is to be tried when it gives, and it is looked for where nobody leads to it.
+    async fn join(&self) {
+        let Some(dht) = &self.dht else { return };
+        let port = self.upload.as_ref().and(self.peer_listen.first()).map(SocketAddr::port);
+        if let Some(port) = port {
+            dht.serve(port).await;
+        }
+        let state = self.config.store.path.join("mainline.state");
+        dht.seek(&self.config.dht, port, state, [rand::random(), rand::random()]).await;
+    }
+
     /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another.
     fn prove_again(&mut self) {
         let store = self.store.clone();
@@ -216,10 +228,11 @@ impl Daemon {
                 "private network: in this version its secret guards the DHT; whoever knows a file's hash can ask for it."
             )?;
         }
-        if self.config.dht.rendezvous && self.dht.is_some() && self.config.dht.bootstrap.is_empty() {
+        let dht = &self.config.dht;
+        if self.dht.is_some() && dht.bootstrap.is_empty() && !dht.rendezvous {
             writeln!(
                 text,
-                "No bootstrap node is configured, and rendezvous does nothing in this version: peers must find this one."
+                "No bootstrap node is configured, and rendezvous is off: peers are found in the LAN at most."
             )?;
         }
         writeln!(text, "store: {}", self.config.store.path.display())?;

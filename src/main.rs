@@ -36,6 +36,8 @@ fn main() -> ExitCode {
     match command {
         Command::Run => run(config),
         Command::Why { question, json } => tell(cli::why(&config, &question, json)),
+        Command::Lookup { hash, json } => tell(cli::lookup(&config, hash, json)),
+        Command::Dht(tool) => tell(cli::dht::run(&config, &tool)),
         Command::Status { json } => tell(cli::status(&config, json)),
     }
 }

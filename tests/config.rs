@@ -14,7 +14,7 @@ const KEYS: &[(&str, &[&str])] = &[
     ("fetch", &["mirror"]),
     ("mirror", &["proxy"]),
     ("privacy", &["hosts", "public"]),
-    ("dht", &["network", "bootstrap", "secret", "rendezvous"]),
+    ("dht", &["network", "bootstrap", "secret", "lan", "rendezvous", "mainline"]),
     ("store", &["path", "quota", "min_free"]),
     ("archive", &["apt_dir", "lists", "keyrings"]),
 ];
@@ -41,6 +41,8 @@ const BAD: &[(&str, &str, &str)] = &[
     ("[dht]\nnetwork = \"private\"\n", "secret", "private"),
     ("[dht]\nbootstrap = [\"no port\"]\n", "bootstrap", "host:port"),
     ("[dht]\nrendezvous = \"yes\"\n", "rendezvous", "true"),
+    ("[dht]\nlan = 1\n", "lan", "true"),
+    ("[dht]\nmainline = [\"no port\"]\n", "mainline", "host:port"),
     ("[archive]\nkeyrings = [\"/no/such/keyring.gpg\"]\n", "keyrings", "/no/such/keyring.gpg"),
     ("[archive]\napt_dir = 7\n", "apt_dir", "string"),
     ("[archive]\nlists = []\n", "lists", "string"),

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   harness/archive --files--> harness/mirror --HTTP--> daemons (harness/machine, daemon) --HTTP--> apt-get, dpkg (harness/apt)
-//!                              harness/liar   --peer--^   ^--KRPC-- harness/probe
+//!                              harness/liar   --peer--^   ^--KRPC-- harness/probe, harness/libtorrent
 //! ```
 //!
 //! Everything happens on 127.0.0.0/8; every host has a network of its own, because limits count networks.
@@ -24,6 +24,7 @@ mod selftest;
 mod config;
 mod dht_network;
 mod startup;
+mod tools;
 
 mod e2e_bring;
 mod e2e_crash;
@@ -34,9 +35,11 @@ mod e2e_hostile;
 mod e2e_indexes;
 mod e2e_liars;
 mod e2e_lists;
+mod e2e_mainline;
 mod e2e_mirrors;
 mod e2e_path;
 mod e2e_privacy;
+mod e2e_rendezvous;
 mod e2e_suites;
 mod e2e_trust;
 mod e2e_why;

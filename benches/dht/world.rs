@@ -229,6 +229,8 @@ impl World {
                         followed.messages = messages - followed.messages;
                     }
                 }
+                // Nobody here probes, or has its port tried.
+                Output::Event(Event::Heard(..) | Event::Dial(..)) => {}
             }
         }
         let timer = self.hosts[host].node.next_timeout().max(self.now);
@@ -280,7 +282,7 @@ impl World {
         let target = match asked.query {
             Query::FindNode { target } | Query::Get { target } => target,
             Query::GetPeers { key } => key,
-            Query::Ping | Query::AnnouncePeer { .. } | Query::Put { .. } => own.id,
+            _ => own.id,
         };
         let mut likes = self.liars.clone();
         likes.sort_by_cached_key(|like| like.id.distance(&target));

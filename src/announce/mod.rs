@@ -32,7 +32,7 @@ use schedule::Schedule;
 const PARALLEL: usize = 8;
 /// Pieces from which on a file is told of before it is whole; a smaller one is there before anybody could come for it.
 const UNFINISHED_FROM: usize = 8;
-/// How often an empty network is looked at again.
+/// How often a network that is empty, or that cannot reach this host, is looked at again.
 const LONELY: Duration = Duration::from_millis(500);
 
 /// The task that announces.
@@ -63,7 +63,9 @@ impl Announcer {
         self.survey().await;
         let mut telling: FuturesUnordered<BoxFuture<'static, Told>> = FuturesUnordered::new();
         loop {
-            let lonely = self.dht.snapshot().nodes() == 0;
+            // Nothing is told of before somebody was able to connect.
+            let network = self.dht.snapshot();
+            let lonely = network.nodes() == 0 || !network.is_reachable();
             while !lonely
                 && telling.len() < PARALLEL
                 && let Some(hash) = self.schedule.poll(Instant::now())

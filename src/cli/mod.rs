@@ -1,6 +1,8 @@
 //! The command line: what may be asked of a daemon from a terminal, and how it is told.
 
 mod client;
+pub mod dht;
+mod lookup;
 mod status;
 mod text;
 mod why;
@@ -10,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use serde::de::DeserializeOwned;
 
-use crate::{config::Config, status::why::Trouble};
+use crate::{config::Config, hash::ContentHash, status::why::Trouble};
 
 use client::Reply;
 
@@ -40,6 +42,17 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Look who has a file, through the running daemon: only for files that it could ask peers for anyway.
+    Lookup {
+        /// The file's SHA-256.
+        #[arg(value_name = "SHA256")]
+        hash: ContentHash,
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Probe a DHT, ours or Mainline, without a daemon.
+    Dht(dht::Tool),
     /// Say what the running daemon does.
     Status {
         /// Print the daemon's answer as it is.
@@ -81,6 +94,14 @@ pub fn why(config: &Config, question: &str, json: bool) -> Result<Outcome, Failu
     let answer = understood(&reply)?;
     let text = if json { reply.as_is() } else { why::render(&answer) };
     Ok(Outcome { text, good: answer.whole })
+}
+
+/// Asks the daemon of this configuration who has a file.
+pub fn lookup(config: &Config, hash: ContentHash, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, &lookup::target(hash))?;
+    let answer = understood(&reply)?;
+    let text = if json { reply.as_is() } else { lookup::render(&answer) };
+    Ok(Outcome { text, good: !answer.holders.is_empty() })
 }
 
 /// Asks the daemon of this configuration what it does.

@@ -1,7 +1,7 @@
 //! `apt-huddle status`: the page in a few lines.
 
 use crate::status::{
-    report::Report,
+    report::{Report, reachability},
     words::{duration, files, milliseconds, moment, size},
 };
 
@@ -55,6 +55,9 @@ fn network(text: &mut Text, report: &Report) {
         },
     };
     text.item("nodes", [nodes.as_str()]);
+    for (family, state) in reachability(report) {
+        text.item("port", [format!("over {family}: {state}").as_str()]);
+    }
     let listen: Vec<_> = report.peer_listen.iter().map(ToString::to_string).collect();
     if !listen.is_empty() {
         text.item("listens at", [listen.join(", ").as_str()]);

@@ -11,6 +11,7 @@
 //!
 //! Everything found is hearsay. Who fetches proves it.
 
+mod allowance;
 mod bencode;
 mod claim;
 pub mod contact;
@@ -22,9 +23,13 @@ mod limits;
 pub mod lookup;
 pub mod message;
 pub mod node;
+mod probe;
+mod reach;
 pub mod realm;
+mod rendezvous;
 pub mod saved;
 mod serve;
+mod signed;
 pub mod storage;
 mod table;
 mod tokens;
@@ -41,13 +46,27 @@ use crate::{
     hash::{Expected, PieceChain},
 };
 
+pub use contact::Contact;
 pub use find::Found;
+pub use id::{BadId, Id};
+pub use io::explorer::{Explorer, Hearing};
+pub use message::About;
+pub use probe::{Answered, Heard, Probe};
+pub use reach::{Dial, Reachability};
 
-use io::{Command, Driver};
+use io::{Command, Driver, Plan, lan::Lan, meeting::Meeting};
 use realm::Realm;
 
 /// Commands that wait for the task.
 const MAX_COMMANDS: usize = 1024;
+
+/// Nodes through which everybody enters Mainline.
+const MAINLINE: [&str; 4] = [
+    "router.bittorrent.com:6881",
+    "router.utorrent.com:6881",
+    "dht.transmissionbt.com:6881",
+    "dht.libtorrent.org:25401",
+];
 
 /// The section `[dht]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -59,8 +78,12 @@ pub struct Config {
     pub bootstrap: Vec<String>,
     /// What the members of a private network share. Means nothing in the public one.
     pub secret: String,
-    /// Whether the network may be found through Mainline. Does nothing yet.
+    /// Whether neighbours on the local link are looked for.
+    pub lan: bool,
+    /// Whether the network may be found through Mainline, and this node there.
     pub rendezvous: bool,
+    /// `host:port` of nodes through which Mainline is entered.
+    pub mainline: Vec<String>,
 }
 
 /// Which network to join.
@@ -85,6 +108,9 @@ pub enum BadConfig {
     /// An entry is not `host:port`.
     #[error("bootstrap: expected \"host:port\", found {0:?}")]
     Entry(String),
+    /// The same of Mainline's.
+    #[error("mainline: expected \"host:port\", found {0:?}")]
+    Mainline(String),
     /// A handle is asked for although the network is off.
     #[error("network = \"off\"")]
     Off,
@@ -92,7 +118,14 @@ pub enum BadConfig {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { network: Network::Public, bootstrap: Vec::new(), secret: String::new(), rendezvous: true }
+        Self {
+            network: Network::Public,
+            bootstrap: Vec::new(),
+            secret: String::new(),
+            lan: true,
+            rendezvous: true,
+            mainline: MAINLINE.map(str::to_owned).to_vec(),
+        }
     }
 }
 
@@ -101,6 +134,9 @@ impl Config {
     pub fn check(&self) -> Result<(), BadConfig> {
         if let Some(entry) = self.bootstrap.iter().find(|entry| !is_entry(entry)) {
             return Err(BadConfig::Entry(entry.clone()));
+        }
+        if let Some(entry) = self.mainline.iter().find(|entry| !is_entry(entry)) {
+            return Err(BadConfig::Mainline(entry.clone()));
         }
         match self.network {
             Network::Private if self.secret.is_empty() => Err(BadConfig::NoSecret),
@@ -147,12 +183,23 @@ pub struct Snapshot {
     pub lookup_p95_ms: Option<f64>,
     /// The own addresses, as other nodes see them.
     pub external: Vec<SocketAddr>,
+    /// Whether others can connect over IPv4 to the port where peers are served; none when nothing is served.
+    pub reachable_v4: Option<Reachability>,
+    /// The same over IPv6.
+    pub reachable_v6: Option<Reachability>,
+    /// How many nodes the network has, estimated by how densely they stand.
+    pub estimate: usize,
 }
 
 impl Snapshot {
     /// Nodes known that answer, over IPv4 and IPv6.
     pub fn nodes(&self) -> usize {
         self.nodes_v4 + self.nodes_v6
+    }
+
+    /// Whether a stranger was able to connect to the port where peers are served.
+    pub fn is_reachable(&self) -> bool {
+        [self.reachable_v4, self.reachable_v6].contains(&Some(Reachability::Open))
     }
 }
 
@@ -175,6 +222,9 @@ impl From<node::Figures> for Snapshot {
             lookup_p50_ms: percentile(50),
             lookup_p95_ms: percentile(95),
             external: figures.external.into_iter().flatten().collect(),
+            reachable_v4: figures.reachability[0],
+            reachable_v6: figures.reachability[1],
+            estimate: figures.estimate,
         }
     }
 }
@@ -201,7 +251,15 @@ impl Dht {
         let realm = config.realm().map_err(|bad| std::io::Error::new(std::io::ErrorKind::InvalidInput, bad))?;
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let (figures, snapshot) = watch::channel(Snapshot::default());
-        let driver = Driver::bind(realm, config.bootstrap.clone(), listen, state_file, seed, figures).await?;
+        let plan = Plan {
+            realm,
+            bootstrap: config.bootstrap.clone(),
+            listen: listen.to_vec(),
+            state_file: Some(state_file),
+            seed,
+            is_mute: false,
+        };
+        let driver = Driver::bind(plan, figures).await?;
         let addrs = driver.local_addrs().into();
         driver.spawn(commands);
         Ok(Self { commands: sender, snapshot, addrs })
@@ -235,6 +293,39 @@ impl Dht {
         let (stored, receiver) = oneshot::channel();
         let _ = self.commands.send(Command::Publish { expected, chain: chain.clone(), port, stored }).await;
         receiver.await.unwrap_or(0)
+    }
+
+    /// Peers are served at that TCP port from now on. Others are asked to connect to it, and nothing is announced over a
+    /// family before one of them could; [`Snapshot`] has what they say.
+    pub async fn serve(&self, port: u16) {
+        let _ = self.commands.send(Command::Serve(port)).await;
+    }
+
+    /// Looks for the network where no saved node and no entry leads to it: on the local link, and at the meeting point on
+    /// Mainline, as far as the configuration wants it. `port` is the one given to [`Dht::serve`], if any. `state_file` keeps
+    /// the nodes of Mainline. What is started ends with the node.
+    pub async fn seek(&self, config: &Config, port: Option<u16>, state_file: PathBuf, seeds: [u64; 2]) {
+        let Ok(realm) = config.realm() else { return };
+        if config.lan {
+            let (commands, snapshot) = (self.commands.downgrade(), self.snapshot.clone());
+            match Lan::join(realm.clone(), &self.addrs, seeds[0], commands, snapshot) {
+                Ok(lan) => lan.into_iter().for_each(Lan::spawn),
+                Err(error) => tracing::warn!(%error, "neighbours on the local link cannot be looked for"),
+            }
+        }
+        if config.rendezvous {
+            let meeting = Meeting {
+                realm,
+                entries: config.mainline.clone(),
+                listen: self.addrs.to_vec(),
+                state_file,
+                port,
+                seed: seeds[1],
+                commands: self.commands.downgrade(),
+                snapshot: self.snapshot.clone(),
+            };
+            meeting.spawn();
+        }
     }
 
     /// Figures, at most a quarter of a second old while something happens.

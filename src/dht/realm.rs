@@ -1,4 +1,4 @@
-//! The network that a node belongs to: its id on every datagram, its secret behind every key.
+//! The network that a node belongs to: its id on every datagram, its secret behind every key; or Mainline, which has neither.
 
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -13,16 +13,20 @@ pub const NETWORK_LEN: usize = 8;
 /// Length of the code that authenticates a datagram of a private network, in bytes.
 pub const MAC_LEN: usize = 16;
 
-/// A network: the common one, or a private one that a secret opens.
+/// A network: the common one, a private one that a secret opens, or BitTorrent's Mainline.
 ///
 /// ```text
 ///  id   SHA-256("apt-huddle/1 network" || secret)[..8]              top-level `n` of each datagram
 ///  mac  HMAC-SHA-256(secret, the datagram without its `m`)[..16]    top-level `m`, private networks only
 ///  key  SHA-256("apt-huddle/1" || secret || hash of the file)[..20]
+///  meet SHA-256("apt-huddle/1 rendezvous" || secret || day since 1970, 4 bytes big-endian)[..20]
 /// ```
+///
+/// Datagrams of Mainline have none of these; files have no keys there.
 #[derive(Clone)]
 pub struct Realm {
-    id: [u8; NETWORK_LEN],
+    /// Nothing on Mainline.
+    id: Option<[u8; NETWORK_LEN]>,
     secret: Vec<u8>,
 }
 
@@ -37,10 +41,15 @@ impl Realm {
         (!secret.is_empty()).then(|| Self::with(secret.as_bytes().to_vec()))
     }
 
+    /// BitTorrent's DHT: the meeting point, and for tools.
+    pub fn mainline() -> Self {
+        Self { id: None, secret: Vec::new() }
+    }
+
     fn with(secret: Vec<u8>) -> Self {
         let digest = Sha256::new().chain_update(b"apt-huddle/1 network").chain_update(&secret).finalize();
         let id = *digest.first_chunk().expect("a SHA-256 has more than 8 bytes");
-        Self { id, secret }
+        Self { id: Some(id), secret }
     }
 
     /// Whether datagrams carry a code.
@@ -48,9 +57,30 @@ impl Realm {
         !self.secret.is_empty()
     }
 
-    /// What top-level `n` says.
-    pub fn id(&self) -> &[u8; NETWORK_LEN] {
-        &self.id
+    /// Whether it is BitTorrent's.
+    pub fn is_mainline(&self) -> bool {
+        self.id.is_none()
+    }
+
+    /// What top-level `n` says; empty on Mainline, where there is none.
+    pub fn id(&self) -> &[u8] {
+        self.id.as_ref().map_or(&[], |id| id)
+    }
+
+    /// Whether a datagram with that top-level `n` is of this network. Mainline minds no keys that it does not know.
+    pub fn names(&self, n: Option<&[u8]>) -> bool {
+        self.id.is_none_or(|id| n == Some(&id[..]))
+    }
+
+    /// Where the members of this network meet on Mainline, on a day since 1970. Who does not know the secret of a private
+    /// network cannot tell its key from any other.
+    pub fn rendezvous(&self, day: u32) -> Id {
+        let digest = Sha256::new()
+            .chain_update(b"apt-huddle/1 rendezvous")
+            .chain_update(&self.secret)
+            .chain_update(day.to_be_bytes())
+            .finalize();
+        Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
     }
 
     /// Where a file is announced and looked up.
@@ -99,6 +129,17 @@ mod tests {
         assert_ne!(public.key(&file), one.key(&file));
         assert_ne!(one.key(&file), two.key(&file));
         assert!(Realm::private("").is_none());
+        let meeting = [public.rendezvous(20_000), public.rendezvous(20_001), one.rendezvous(20_000)];
+        assert!(meeting[0] != meeting[1] && meeting[0] != meeting[2], "{meeting:?}");
+        assert_eq!(meeting[0], Realm::public().rendezvous(20_000));
+    }
+
+    #[test]
+    fn mainline_reads_what_has_a_network_and_what_has_none() {
+        let [mainline, public] = [Realm::mainline(), Realm::public()];
+        assert!(mainline.names(None) && mainline.names(Some(public.id())));
+        assert!(public.names(Some(public.id())) && !public.names(None) && !public.names(Some(b"")));
+        assert!(mainline.is_mainline() && !mainline.is_private() && mainline.id().is_empty());
     }
 
     #[test]

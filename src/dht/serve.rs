@@ -5,11 +5,14 @@ use std::{net::SocketAddr, time::Duration};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
+    allowance::Allowance,
     contact::{Contact, Family, is_believable},
     id::Id,
     limits::Askers,
-    message::{Answer, Asked, Query, Refusal, write_error, write_reply},
+    message::{About, Answer, Asked, Query, Refusal, Stamp, write_error, write_reply},
+    reach::Dial,
     realm::Realm,
+    signed::{NotKept, SignedItems},
     storage::{Full, Storage},
     table::Table,
     tokens::Tokens,
@@ -23,8 +26,13 @@ pub struct Server {
     realm: Realm,
     own: Id,
     storage: Storage,
+    signed: SignedItems,
     tokens: Tokens,
     askers: Askers,
+    /// Further bounds on answers where these may be longer than questions.
+    allowance: Option<Allowance>,
+    began: Duration,
+    is_open: Option<bool>,
     rng: StdRng,
 }
 
@@ -43,9 +51,13 @@ impl Server {
     /// Has nothing stored.
     pub fn new(realm: Realm, own: Id, seed: u64, now: Duration) -> Self {
         Self {
+            allowance: realm.is_mainline().then(|| Allowance::new(now)),
+            began: now,
+            is_open: None,
             realm,
             own,
             storage: Storage::new(own),
+            signed: SignedItems::new(own),
             tokens: Tokens::new(seed, now),
             askers: Askers::new(seed.rotate_left(32), now),
             rng: StdRng::seed_from_u64(!seed),
@@ -60,7 +72,43 @@ impl Server {
     /// Lets go of what has ended.
     pub fn sweep(&mut self, now: Duration) {
         self.storage.sweep(now);
+        self.signed.sweep(now);
         self.askers.sweep(now);
+    }
+
+    /// Keys, items and mutable items stored for others.
+    pub fn stored(&self) -> usize {
+        self.storage.len() + self.signed.len()
+    }
+
+    /// The own id is another one from now on.
+    pub fn rename(&mut self, own: Id) {
+        self.own = own;
+        self.storage.rename(own);
+        self.signed.rename(own);
+    }
+
+    /// Others can connect to the own port, or cannot.
+    pub fn set_open(&mut self, is_open: bool) {
+        self.is_open = Some(is_open);
+    }
+
+    /// Whether a token for that key was given out to that address of late.
+    pub fn accepts(&mut self, token: &[u8], from: SocketAddr, key: &Id, now: Duration) -> bool {
+        self.tokens.accepts(token, from.ip(), key, now)
+    }
+
+    /// Says to who asked for it how the connection went.
+    pub fn tell_dial(&mut self, dial: Dial, envelope: Envelope<'_>, now: Duration) -> Option<Vec<u8>> {
+        let answer = Answer { dial: Some(dial), ..Answer::default() };
+        let Envelope { from, transaction, len } = envelope;
+        let reply = write_reply(&self.realm, transaction, &self.own, &from, answer, len)?;
+        self.may_send(&reply, from, now).then_some(reply)
+    }
+
+    fn may_send(&mut self, reply: &[u8], to: SocketAddr, now: Duration) -> bool {
+        let allowed = self.allowance.as_mut().is_none_or(|allowance| allowance.takes(to.ip(), reply.len(), now));
+        allowed && self.askers.affords(reply.len(), now)
     }
 
     /// Whether a question from there is within its budget.
@@ -77,20 +125,18 @@ impl Server {
         now: Duration,
     ) -> Option<Vec<u8>> {
         let Envelope { from, transaction, len } = envelope;
-        match self.obey(&asked.query, from, now) {
+        match self.obey(asked, from, now) {
             Ok(token) => {
                 let (contacts, peers) = (self.contacts(asked, from, tables), self.peers(&asked.query, from, now));
                 let claims = match &asked.query {
                     Query::GetPeers { key } => self.storage.claims(key, now),
                     _ => Vec::new(),
                 };
-                let value = match &asked.query {
-                    Query::Get { target } => self.storage.item(target, now),
-                    _ => None,
-                };
-                let answer = Answer { token, value, contacts, claims, peers };
+                let (value, stamp) = self.item(asked, now);
+                let about = self.about(&asked.query, now);
+                let answer = Answer { token, value, stamp, about, contacts, claims, peers, ..Answer::default() };
                 let reply = write_reply(&self.realm, transaction, &self.own, &from, answer, len)?;
-                self.askers.affords(reply.len(), now).then_some(reply)
+                self.may_send(&reply, from, now).then_some(reply)
             }
             Err(refusal) => self.refuse(refusal, envelope, now),
         }
@@ -99,14 +145,54 @@ impl Server {
     /// Answers a question that has not its form.
     pub fn refuse(&mut self, refusal: Refusal, envelope: Envelope<'_>, now: Duration) -> Option<Vec<u8>> {
         let error = write_error(&self.realm, envelope.transaction, &envelope.from, refusal, envelope.len)?;
-        self.askers.affords(error.len(), now).then_some(error)
+        self.may_send(&error, envelope.from, now).then_some(error)
+    }
+
+    /// The item that is asked for; of a mutable one that who asks has already, no more than its number.
+    fn item(&self, asked: &Asked<'_>, now: Duration) -> (Option<&[u8]>, Option<Stamp<'_>>) {
+        let Query::Get { target } = &asked.query else { return (None, None) };
+        match (self.storage.item(target, now), self.signed.item(target, now)) {
+            (Some(value), _) => (Some(value), None),
+            (None, Some(item)) if asked.has.is_none_or(|seq| seq < item.seq) => {
+                let proof = Some((item.key, item.signature));
+                (Some(item.value), Some(Stamp { seq: item.seq, proof }))
+            }
+            (None, Some(item)) => (None, Some(Stamp { seq: item.seq, proof: None })),
+            (None, None) => (None, None),
+        }
+    }
+
+    /// What is said of oneself to who asks for nothing else; on Mainline nobody would understand it.
+    fn about(&self, query: &Query<'_>, now: Duration) -> About {
+        if *query != Query::Ping || self.realm.is_mainline() {
+            return About::default();
+        }
+        let minutes = now.saturating_sub(self.began).as_secs() / 60;
+        About { up_minutes: u32::try_from(minutes).ok(), is_open: self.is_open }
     }
 
     /// Stores what is to be stored, and gives out tokens for what could be.
-    fn obey(&mut self, query: &Query<'_>, from: SocketAddr, now: Duration) -> Result<Option<[u8; 8]>, Refusal> {
-        let ip = from.ip();
-        match query {
+    fn obey(&mut self, asked: &Asked<'_>, from: SocketAddr, now: Duration) -> Result<Option<[u8; 8]>, Refusal> {
+        let (ip, sender) = (from.ip(), &asked.sender);
+        match &asked.query {
             Query::Ping | Query::FindNode { .. } => Ok(None),
+            // Mainline has no such method. With a token the node itself sees to it.
+            Query::DialBack { .. } if self.realm.is_mainline() => Err(Refusal::Method),
+            Query::DialBack { .. } => Ok(Some(self.tokens.issue(ip, sender, now))),
+            Query::PutSigned { token, item, cas } => {
+                if !self.tokens.accepts(token, ip, &item.target(), now) {
+                    return Err(Refusal::Token);
+                }
+                if !item.is_genuine() {
+                    return Err(Refusal::Signature);
+                }
+                self.signed.put(item, *cas, from, now).map_err(|not| match not {
+                    NotKept::Full => Refusal::Full,
+                    NotKept::Cas => Refusal::Cas,
+                    NotKept::Old => Refusal::Old,
+                })?;
+                Ok(None)
+            }
             Query::GetPeers { key } => Ok(Some(self.tokens.issue(ip, key, now))),
             Query::Get { target } => Ok(Some(self.tokens.issue(ip, target, now))),
             Query::AnnouncePeer { key, port, token, claim } => {
@@ -139,7 +225,11 @@ impl Server {
         let target = match asked.query {
             Query::FindNode { target } | Query::Get { target } => target,
             Query::GetPeers { key } => key,
-            Query::Ping | Query::AnnouncePeer { .. } | Query::Put { .. } => return Default::default(),
+            Query::Ping
+            | Query::AnnouncePeer { .. }
+            | Query::Put { .. }
+            | Query::PutSigned { .. }
+            | Query::DialBack { .. } => return Default::default(),
         };
         Family::BOTH.map(|family| {
             let wanted = asked.want[family.index()] || (asked.want == [false; 2] && family == Family::of(&from));

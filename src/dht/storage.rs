@@ -96,6 +96,14 @@ impl Storage {
         }
     }
 
+    /// The own id is another one from now on.
+    pub fn rename(&mut self, own: Id) {
+        let moved = |at: Distance| at.seen_from(&self.own, &own);
+        self.keys = std::mem::take(&mut self.keys).into_iter().map(|(at, key)| (moved(at), key)).collect();
+        self.items = std::mem::take(&mut self.items).into_iter().map(|(at, item)| (moved(at), item)).collect();
+        self.own = own;
+    }
+
     /// Keys with holders, and items.
     pub fn len(&self) -> usize {
         self.keys.len() + self.items.len()

@@ -105,9 +105,38 @@ impl Table {
         Self { own, buckets: Vec::new() }
     }
 
+    /// The own id is another one from now on: the same nodes, as far as there is room for them.
+    pub fn rename(&mut self, own: Id) {
+        let nodes = std::mem::replace(self, Self::new(own)).buckets;
+        for node in nodes.into_iter().flatten() {
+            let Some(index) = self.index(&node.id) else { continue };
+            if self.buckets.len() <= index {
+                self.buckets.resize(index + 1, Vec::new());
+            }
+            let bucket = &mut self.buckets[index];
+            if bucket.len() < capacity(index) && has_room_beside(bucket, &node.contact()) {
+                bucket.push(node);
+            }
+        }
+    }
+
+    /// How many nodes the network has, by how densely they stand around the own id.
+    pub fn estimate(&self) -> usize {
+        let mut near: Vec<u64> = self.lively_nodes().map(|node| self.own.distance(&node.id).part()).collect();
+        near.sort_unstable();
+        match near.get(K - 1) {
+            Some(part) => (K as f64 * 2f64.powi(64) / (*part).max(1) as f64).min(1e9) as usize,
+            None => near.len(),
+        }
+    }
+
     /// Nodes that answer, as far as is known.
     pub fn lively(&self) -> usize {
-        self.nodes().filter(|node| node.is_lively()).count()
+        self.lively_nodes().count()
+    }
+
+    fn lively_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes().filter(|node| node.is_lively())
     }
 
     /// Whether it holds nobody.

@@ -14,6 +14,9 @@ use super::contact::Subnet;
 /// Most votes that are kept.
 const MAX_VOTES: usize = 32;
 
+/// Networks that must see one address before the own id follows it.
+const CONFIDENT: usize = 3;
+
 /// The votes about one family.
 #[derive(Debug, Default)]
 pub struct Votes {
@@ -30,6 +33,13 @@ impl Votes {
             self.by_voter.remove(&forgotten);
         }
         self.by_voter.insert(voter, seen);
+    }
+
+    /// The address that so many networks see that one liar more or less makes no difference.
+    pub fn confident(&self) -> Option<SocketAddr> {
+        let winner = self.winner()?;
+        let count = self.by_voter.values().filter(|seen| **seen == winner).count();
+        (count >= CONFIDENT && 2 * count > self.by_voter.len()).then_some(winner)
     }
 
     /// The address that most nodes see.
@@ -59,9 +69,11 @@ mod tests {
             votes.handle_vote([20, n, 1, 1].into(), right, &mut rng);
         }
         assert_eq!(votes.winner(), Some(right));
+        assert_eq!(votes.confident(), None);
         for n in 0..200 {
             votes.handle_vote([21, n, 1, 1].into(), right, &mut rng);
         }
         assert_eq!(votes.by_voter.len(), MAX_VOTES);
+        assert_eq!(votes.confident(), Some(right));
     }
 }

@@ -1,9 +1,10 @@
 //! The window: what the daemon does, for people and programs.
 //!
 //! `/` is the page, `/api/v1/status` the same as JSON, `/why?q=...` and `/api/v1/why?q=...` say on what a file's hash
-//! hangs, `/healthz` that the daemon answers. All are made anew from the stations' snapshots each time they are asked
+//! hangs, `/api/v1/lookup?q=SHA256` who has a file, `/healthz` that the daemon answers. All are made anew from the stations' snapshots each time they are asked
 //! for. The types of the answers are read by the command line too.
 
+pub mod lookup;
 mod page;
 pub mod report;
 pub mod why;
@@ -79,6 +80,7 @@ impl Window {
                 .route("/why", route(web::get().to(why_page)))
                 .route("/api/v1/status", route(web::get().to(status)))
                 .route("/api/v1/why", route(web::get().to(why)))
+                .route("/api/v1/lookup", route(web::get().to(lookup)))
                 .route("/healthz", web::get().to(healthz));
         }
     }
@@ -134,6 +136,21 @@ async fn why(request: HttpRequest, window: Data<Window>, turns: Data<Turns>) -> 
         Err(error) => HttpResponse::build(error.status())
             .insert_header((header::CACHE_CONTROL, "no-store"))
             .json(why::Trouble { error: error.to_string() }),
+    }
+}
+
+async fn lookup(request: HttpRequest, window: Data<Window>, turns: Data<Turns>) -> HttpResponse {
+    let trouble = |status: StatusCode, error: String| {
+        let mut answer = HttpResponse::build(status);
+        answer.insert_header((header::CACHE_CONTROL, "no-store")).json(why::Trouble { error })
+    };
+    let Some(hash) = asked(&request).and_then(|text| text.trim().parse().ok()) else {
+        return trouble(StatusCode::BAD_REQUEST, "expected the 64 hexadecimal digits of a SHA-256".to_owned());
+    };
+    let _turn = turns.0.acquire().await.expect("never closed");
+    match lookup::Answer::of(&window, hash).await {
+        Ok(answer) => HttpResponse::Ok().insert_header((header::CACHE_CONTROL, "no-store")).json(answer),
+        Err(error) => trouble(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }
 

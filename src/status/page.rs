@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{
-    report::{Download, Report},
+    report::{Download, Report, reachability},
     words::{duration, milliseconds, size},
 };
 
@@ -195,6 +195,9 @@ fn who(report: &Report) -> Markup {
                     @if let Some(time) = dht.figures.lookup_p50_ms { "; median lookup " (milliseconds(time)) }
                 }
                 "."
+            }
+            @for (family, state) in reachability(report) {
+                p.soft[state.is_fine()].bad[!state.is_fine()] { "The port of peers over " (family) ": " (state) "." }
             }
             @if !report.peers.is_empty() {
                 table {

@@ -70,6 +70,13 @@ pub struct Network {
     pub figures: dht::Snapshot,
 }
 
+/// What others found of the port where peers are served, by family.
+pub fn reachability(report: &Report) -> impl Iterator<Item = (&'static str, dht::Reachability)> {
+    let figures =
+        report.dht.as_ref().map(|dht| [("IPv4", dht.figures.reachable_v4), ("IPv6", dht.figures.reachable_v6)]);
+    figures.into_iter().flatten().filter_map(|(family, state)| Some((family, state?)))
+}
+
 /// A peer that was met.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Peer {

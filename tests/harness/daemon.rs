@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{client, eventually};
+use super::{client, eventually, own_network};
 
 /// How long a daemon may take to say where it listens, or to go; generous, since many tests share few cores.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,11 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Stands for `[archive] lists`.
 const LISTS: &str = "APT_HUDDLE_ARCHIVE_LISTS";
 
+/// Stand for the keys by which a daemon looks for others by itself.
+const OUTWARD: [&str; 2] = ["APT_HUDDLE_DHT_RENDEZVOUS", "APT_HUDDLE_DHT_LAN"];
+
 /// The command line of the product with nothing inherited but the path. What this machine's own apt has fetched is not
 /// looked at.
 pub fn product() -> Command {
     let mut command = bare(Command::new(binary()));
     command.env(LISTS, "/nonexistent");
+    // No test speaks to any network but its own.
+    for key in OUTWARD {
+        command.env(key, "false");
+    }
     command
 }
 
@@ -76,6 +83,34 @@ pub struct Output {
     pub stderr: String,
 }
 
+/// A bare node of a DHT, `apt-huddle dht node`, and where it is. It ends when it is dropped.
+pub fn bare_node(network: &str, entry: Option<SocketAddr>, dir: &Path) -> (BareNode, SocketAddr) {
+    let mut command = product();
+    command.args(["dht", "node", "--json", "--network", network, "--listen", &format!("{}:0", own_network()), "--dir"]);
+    command.arg(dir).env("APT_HUDDLE_DHT_SECRET", "of the tests").env("APT_HUDDLE_DHT_MAINLINE", "");
+    if let Some(entry) = entry {
+        command.args(["--bootstrap", &entry.to_string()]);
+    }
+    let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary was built");
+    let mut line = String::new();
+    let mut out = BufReader::new(child.stdout.take().expect("piped"));
+    out.read_line(&mut line).expect("it says where it listens");
+    let node = BareNode(child);
+    let said: Value = serde_json::from_str(&line).expect("JSON");
+    let at = said["listen"][0].as_str().expect("an address").parse().expect("an address");
+    (node, at)
+}
+
+/// The process of a bare node.
+pub struct BareNode(Child);
+
+impl Drop for BareNode {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
 /// A running daemon. It is killed when it is dropped; when a test fails, it shows what it said.
 pub struct Daemon {
     name: String,
@@ -91,6 +126,9 @@ impl Daemon {
     pub fn start(name: &str, config: &Path, shares: bool) -> Self {
         let mut command = product();
         command.arg("run").arg("--config").arg(config).env("APT_HUDDLE_LOG", "info").env_remove(LISTS);
+        for key in OUTWARD {
+            command.env_remove(key);
+        }
         command.env("HOME", config.parent().expect("a file is in a folder"));
         Self::start_as(name, command, shares).unwrap_or_else(|how| panic!("{name} ended with {how:?}"))
     }

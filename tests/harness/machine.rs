@@ -37,6 +37,8 @@ pub struct Config {
     pub proxy: String,
     /// `[dht] bootstrap`
     pub bootstrap: Vec<SocketAddr>,
+    /// `[dht] mainline`, through which the network is found; `rendezvous` is off where there is none.
+    pub mainline: Vec<SocketAddr>,
     /// `[mirror] proxy`
     pub upstream: String,
     /// Further hosts in `[privacy] public`.
@@ -57,6 +59,7 @@ impl Default for Config {
             quota: "10GB",
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
+            mainline: Vec::new(),
             upstream: "none".into(),
             more_public: Vec::new(),
             own_lists: false,
@@ -158,6 +161,7 @@ impl Machine {
 
     fn toml(&self, config: &Config) -> String {
         let bootstrap: Vec<_> = config.bootstrap.iter().map(ToString::to_string).collect();
+        let mainline: Vec<_> = config.mainline.iter().map(ToString::to_string).collect();
         let origin_if = |named| if named { format!("{:?}", [&self.origin]) } else { "[]".into() };
         let public = config.public.then_some(&self.origin).into_iter().chain(&config.more_public).collect::<Vec<_>>();
         let mut text = String::new();
@@ -168,7 +172,8 @@ impl Machine {
              [fetch]\nmirror = {:?}\n\
              [mirror]\nproxy = {:?}\n\
              [privacy]\npublic = {:?}\n\
-             [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nrendezvous = false\n\
+             [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nlan = false\nrendezvous = {}\n\
+             mainline = {mainline:?}\n\
              [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\nlists = {:?}\n",
             config.proxy,
@@ -179,6 +184,7 @@ impl Machine {
             config.mirror,
             config.upstream,
             public,
+            !mainline.is_empty(),
             self.store(),
             config.quota,
             self.apt_dir(),

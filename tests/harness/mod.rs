@@ -8,6 +8,7 @@ pub mod daemon;
 pub mod deb;
 pub mod huddle;
 pub mod liar;
+pub mod libtorrent;
 pub mod machine;
 pub mod mirror;
 pub mod probe;

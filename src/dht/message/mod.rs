@@ -1,22 +1,25 @@
 //! KRPC: what nodes say to each other, one bencoded dictionary a datagram (BEP 5, 32, 42, 43, 44).
 //!
 //! ```text
-//!  query  { a: {id, ..}, m?, n, q: method, ro?, t, v, y: "q" }
-//!  reply  { ip, m?, n, r: {id, ..}, t, v, y: "r" }
-//!  error  { e: [code, text], ip, m?, n, t, v, y: "e" }
+//!  query  { a: {id, ..}, m?, n?, q: method, ro?, t, v, y: "q" }
+//!  reply  { ip, m?, n?, r: {id, ..}, t, v, y: "r" }
+//!  error  { e: [code, text], ip, m?, n?, t, v, y: "e" }
 //!
 //!  method         a                                              r
-//!  ping           id                                             id
+//!  ping           id                                             id, re, up
 //!  find_node      id, target, want                               id, nodes, nodes6
 //!  get_peers      id, info_hash, want                            id, nodes, nodes6, pl, token, values
 //!  announce_peer  id, info_hash, port, token, implied_port, pl   id
-//!  get            id, target, want                               id, nodes, nodes6, token, v
-//!  put            id, token, v                                   id
+//!  get            id, seq, target, want                          id, k, nodes, nodes6, seq, sig, token, v
+//!  put            id, token, v, [k, seq, sig, [cas], [salt]]     id
+//!  dial_back      id, port, [token]                              id, token or dial
 //! ```
 //!
 //! Beyond the BEPs: `n`, the network id, 8 bytes; `m`, in private networks, the first 16 bytes of the HMAC-SHA-256 of the
 //! datagram without it; `pl`, a list of `[claim, number of networks that made it]`, see [`super::claim`]; `a.z`, zeros that
-//! buy a longer reply, as no reply is longer than [`MAX_GROWTH`] times its query.
+//! buy a longer reply, as no reply is longer than [`MAX_GROWTH`] times its query; `dial_back`, see [`super::reach`];
+//! `r.up`, whole minutes since the node began, and `r.re`, 1 when its port answers, 2 when not. On Mainline there is none
+//! of these, and answers have budgets instead (see [`super::allowance`]).
 //!
 //! **Security.** A datagram of another network, or one that is not KRPC, is nothing at all: it is not answered. A
 //! datagram of the own network that asks wrongly is answered with an error.
@@ -29,10 +32,12 @@ use super::{
     bencode::Value,
     contact::{Contact, Family, read_peer},
     id::Id,
+    reach::Dial,
     realm::Realm,
+    signed::{MAX_SALT, Signed},
 };
 
-pub use write::{Answer, write_error, write_query, write_reply};
+pub use write::{Answer, Sender, Stamp, write_error, write_query, write_reply};
 
 /// Longest datagram that is sent, in bytes: it fits every link's frame with room for tunnels.
 pub const MAX_SENT: usize = 1400;
@@ -54,6 +59,9 @@ pub const MAX_CLAIMS: usize = 3;
 
 /// Most contacts of one family that are read from one reply.
 const MAX_CONTACTS: usize = 16;
+
+/// Longest name of a program that is read, in bytes.
+const MAX_VERSION: usize = 16;
 
 /// Most peers that are read from one reply.
 const MAX_PEERS: usize = 100;
@@ -89,6 +97,8 @@ pub struct Asked<'a> {
     pub read_only: bool,
     /// Families of contacts asked for, by [`Family::index`]; none: that of the transport.
     pub want: [bool; 2],
+    /// The number of the mutable item that the asking node has: it wants to see a higher one only (BEP 44).
+    pub has: Option<i64>,
     /// The question.
     pub query: Query<'a>,
 }
@@ -131,6 +141,22 @@ pub enum Query<'a> {
         /// The value, bencoded.
         value: &'a [u8],
     },
+    /// Keep the mutable item.
+    PutSigned {
+        /// The token that the asked node gave out.
+        token: &'a [u8],
+        /// The item, whose signature nobody has checked yet.
+        item: Signed<'a>,
+        /// Only in the place of the one with that number.
+        cas: Option<i64>,
+    },
+    /// Connect to me over TCP, and say how it went.
+    DialBack {
+        /// The TCP port at the sending address.
+        port: u16,
+        /// The token that the asked node gave out; without one, one is asked for.
+        token: Option<&'a [u8]>,
+    },
 }
 
 /// Why a question is not answered. The number is that of KRPC (BEP 5, BEP 44).
@@ -139,9 +165,6 @@ pub enum Refusal {
     /// 202: this node cannot do that.
     #[error("no room")]
     Full,
-    /// 202: items that change are not kept.
-    #[error("mutable items are not kept")]
-    Mutable,
     /// 203: not the form of a question, or a bad token.
     #[error("malformed question")]
     Malformed,
@@ -160,18 +183,26 @@ pub enum Refusal {
     /// 207.
     #[error("salt too big")]
     Salt,
+    /// 301: another number is kept than the one that was to be replaced.
+    #[error("cas mismatch")]
+    Cas,
+    /// 302: a higher number is kept.
+    #[error("sequence number less than current")]
+    Old,
 }
 
 impl Refusal {
     /// The number on the wire.
     pub fn code(self) -> i64 {
         match self {
-            Self::Full | Self::Mutable => 202,
+            Self::Full => 202,
             Self::Malformed | Self::Token => 203,
             Self::Method => 204,
             Self::TooBig => 205,
             Self::Signature => 206,
             Self::Salt => 207,
+            Self::Cas => 301,
+            Self::Old => 302,
         }
     }
 }
@@ -191,8 +222,25 @@ pub struct Reply<'a> {
     pub claims: Vec<(&'a [u8], u32)>,
     /// An item's value, bencoded.
     pub value: Option<&'a [u8]>,
+    /// The same when it is signed, by whomever; without its salt, which who asks knows.
+    pub signed: Option<Signed<'a>>,
+    /// How the connection to the asking node went.
+    pub dial: Option<Dial>,
+    /// What it says of itself.
+    pub about: About,
+    /// The program it runs, top-level `v`.
+    pub version: Option<&'a [u8]>,
     /// Where it saw the question come from (BEP 42).
     pub seen_from: Option<SocketAddr>,
+}
+
+/// What a node of an own network says of itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct About {
+    /// Whole minutes since it began.
+    pub up_minutes: Option<u32>,
+    /// Whether others can connect to its port.
+    pub is_open: Option<bool>,
 }
 
 impl<'a> Packet<'a> {
@@ -202,7 +250,7 @@ impl<'a> Packet<'a> {
             return None;
         }
         let top = Value::parse(datagram).ok()?;
-        if bytes(&top, b"n")? != realm.id() || !is_authentic(realm, datagram, &top) {
+        if !realm.names(bytes(&top, b"n")) || !is_authentic(realm, datagram, &top) {
             return None;
         }
         let body = match bytes(&top, b"y")? {
@@ -220,6 +268,7 @@ impl<'a> Packet<'a> {
 
 fn is_authentic(realm: &Realm, datagram: &[u8], top: &Value<'_>) -> bool {
     match top.key(b"m") {
+        _ if realm.is_mainline() => true,
         None => realm.accepts([datagram, &[]], None),
         Some(code) => {
             // The entry begins with its key, which has one spelling: `1:m`.
@@ -241,19 +290,22 @@ impl<'a> Asked<'a> {
             b"announce_peer" => read_announce(args)?,
             b"get" => Query::Get { target: id(args, b"target")? },
             b"put" => read_put(args)?,
+            b"dial_back" => {
+                Query::DialBack { port: port(args).ok_or(Refusal::Malformed)?, token: bytes(args, b"token") }
+            }
             _ => return Err(Refusal::Method),
         };
         let wanted = args.key(b"want").map(Value::list).unwrap_or_default();
         let want = [&b"n4"[..], b"n6"].map(|family| wanted.iter().any(|item| item.bytes() == Some(family)));
         let read_only = top.key(b"ro").and_then(Value::int) == Some(1);
-        Ok(Self { sender: id(args, b"id")?, read_only, want, query })
+        let has = args.key(b"seq").and_then(Value::int).filter(|_| matches!(query, Query::Get { .. }));
+        Ok(Self { sender: id(args, b"id")?, read_only, want, has, query })
     }
 }
 
 fn read_announce<'a>(args: &Value<'a>) -> Result<Query<'a>, Refusal> {
     let implied = args.key(b"implied_port").and_then(Value::int).is_some_and(|implied| implied != 0);
-    let port = args.key(b"port").and_then(Value::int).and_then(|port| u16::try_from(port).ok());
-    let port = if implied { None } else { Some(port.filter(|port| *port != 0).ok_or(Refusal::Malformed)?) };
+    let port = if implied { None } else { Some(port(args).ok_or(Refusal::Malformed)?) };
     let claim = match args.key(b"pl") {
         None => None,
         Some(claims) => {
@@ -274,15 +326,27 @@ fn read_put<'a>(args: &Value<'a>) -> Result<Query<'a>, Refusal> {
     if !value.is_canonical() {
         return Err(Refusal::Malformed);
     }
-    if bytes(args, b"salt").is_some_and(|salt| salt.len() > 64) {
+    let salt = bytes(args, b"salt").unwrap_or_default();
+    if salt.len() > MAX_SALT {
         return Err(Refusal::Salt);
     }
-    match (bytes(args, b"k"), bytes(args, b"sig"), args.key(b"seq")) {
+    match (args.key(b"k"), args.key(b"sig"), args.key(b"seq")) {
+        // A key without a signature would hide the signed item of that key from everybody else.
         (None, None, None) => Ok(Query::Put { token, value: value.raw() }),
-        (Some(_), Some(sig), Some(_)) if sig.len() != 64 => Err(Refusal::Signature),
-        (Some(_), Some(_), Some(_)) => Err(Refusal::Mutable),
+        (Some(key), Some(signature), Some(seq)) => {
+            let key = key.bytes().and_then(|key| key.try_into().ok()).ok_or(Refusal::Malformed)?;
+            let signature = signature.bytes().and_then(|bytes| bytes.try_into().ok()).ok_or(Refusal::Signature)?;
+            let seq = seq.int().filter(|seq| *seq >= 0).ok_or(Refusal::Malformed)?;
+            let cas = args.key(b"cas").map(|cas| cas.int().ok_or(Refusal::Malformed)).transpose()?;
+            Ok(Query::PutSigned { token, item: Signed { key, salt, seq, signature, value: value.raw() }, cas })
+        }
         _ => Err(Refusal::Malformed),
     }
+}
+
+fn port(args: &Value<'_>) -> Option<u16> {
+    let port = args.key(b"port").and_then(Value::int)?;
+    u16::try_from(port).ok().filter(|port| *port != 0)
 }
 
 impl<'a> Reply<'a> {
@@ -301,9 +365,29 @@ impl<'a> Reply<'a> {
             peers: peers.iter().filter_map(|peer| read_peer(peer.bytes()?)).take(MAX_PEERS).collect(),
             claims: claims.iter().filter_map(read_claim).take(MAX_CLAIMS).collect(),
             value: values.key(b"v").filter(|value| value.raw().len() <= MAX_ITEM).map(Value::raw),
+            signed: read_signed(values),
+            dial: values.key(b"dial").and_then(Value::int).and_then(Dial::read),
+            about: About {
+                up_minutes: values.key(b"up").and_then(Value::int).and_then(|minutes| u32::try_from(minutes).ok()),
+                is_open: values
+                    .key(b"re")
+                    .and_then(Value::int)
+                    .and_then(|re| [None, Some(true), Some(false)].get(usize::try_from(re).ok()?).copied()?),
+            },
+            version: bytes(top, b"v").filter(|version| version.len() <= MAX_VERSION),
             seen_from: bytes(top, b"ip").and_then(read_peer),
         })
     }
+}
+
+fn read_signed<'a>(values: &Value<'a>) -> Option<Signed<'a>> {
+    Some(Signed {
+        key: bytes(values, b"k")?.try_into().ok()?,
+        salt: &[],
+        seq: values.key(b"seq").and_then(Value::int)?,
+        signature: bytes(values, b"sig")?.try_into().ok()?,
+        value: values.key(b"v").map(Value::raw).filter(|value| value.len() <= MAX_ITEM)?,
+    })
 }
 
 fn read_claim<'a>(pair: &Value<'a>) -> Option<(&'a [u8], u32)> {

@@ -9,7 +9,8 @@ use crate::{
         find::{Find, Found},
         flights::Flight,
         id::Id,
-        message::Reply,
+        message::{Query, Reply},
+        probe::{Probing, Way},
         table::Table,
         walk::{Goal, Step, Walk},
     },
@@ -52,7 +53,7 @@ pub struct JobId(u64);
 /// What somebody wants, and how far it is.
 pub struct Job {
     key: Id,
-    work: Work,
+    pub(super) work: Work,
     /// Who is told of it: equal searches are one job.
     askers: Vec<JobId>,
     /// What they were told.
@@ -63,9 +64,11 @@ pub struct Job {
     open: usize,
 }
 
-enum Work {
+/// What kind of job it is.
+pub(super) enum Work {
     Find(Find),
     Publish { port: u16, publication: Publication, stored: usize },
+    Probe(Probing),
 }
 
 impl Job {
@@ -109,7 +112,7 @@ impl Node {
         self.enter(id, self.realm.key(&expected.hash), work, now)
     }
 
-    fn next_job(&mut self) -> JobId {
+    pub(super) fn next_job(&mut self) -> JobId {
         self.last += 1;
         JobId(self.last)
     }
@@ -133,7 +136,7 @@ impl Node {
         }
     }
 
-    fn enter(&mut self, id: JobId, key: Id, work: Work, now: Duration) -> JobId {
+    pub(super) fn enter(&mut self, id: JobId, key: Id, work: Work, now: Duration) -> JobId {
         if self.waiting.len() >= MAX_WAITING {
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;
@@ -179,8 +182,17 @@ impl Node {
 
     fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
         let key = job.key;
+        if let Work::Probe(probing) = &job.work {
+            let way = probing.way();
+            self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
+            if let Way::Walk(target, goal) = way {
+                self.begin(target, goal, Some(id), now);
+            }
+            self.close_one(id, now);
+            return;
+        }
         let publication = match &mut job.work {
-            Work::Find(_) => None,
+            Work::Find(_) | Work::Probe(_) => None,
             Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
         };
         // A walk may end at once; the job does not end before all of its walks have begun.
@@ -254,6 +266,7 @@ impl Node {
                 Step::Store(to, token) => walking
                     .walk
                     .store(token)
+                    .filter(|query| !matches!(query, Query::AnnouncePeer { .. }) || self.may_tell(&to.addr))
                     .is_some_and(|query| self.ask(to.addr, Some(to.id), &query, 0, Purpose::Store(id), now)),
                 Step::Wait(wake) => {
                     walking.wake = *wake;
@@ -301,6 +314,7 @@ impl Node {
                 0
             }
             Work::Publish { stored, .. } => *stored,
+            Work::Probe(probing) => probing.stored,
         };
         let (askers, found, key) = (job.askers.clone(), job.found.clone(), job.key);
         let is_search = matches!(job.work, Work::Find(_));
@@ -348,6 +362,17 @@ impl Node {
         walking.wake = Some(now);
         let (target, job) = (walking.walk.target(), walking.job);
         let Some(job) = job else { return };
+        let private = self.realm.is_private();
+        let peers = reply.peers.iter().copied().map(plain);
+        let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
+        let peers: Vec<SocketAddr> = peers.collect();
+        if let Some(is_done) = self.handle_probed(job, flight.to, rtt, &peers, reply) {
+            if is_done && let Some(walking) = self.walks.get_mut(&id) {
+                walking.walk.finish();
+            }
+            return;
+        }
+        let Some(walking) = self.walks.get_mut(&id) else { return };
         if let Some(value) = reply.value
             && Id::of_item(value) == target
             && let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&job)
@@ -358,10 +383,6 @@ impl Node {
             return;
         }
         if !reply.peers.is_empty() || !reply.claims.is_empty() {
-            let private = self.realm.is_private();
-            let peers = reply.peers.iter().copied().map(plain);
-            let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
-            let peers: Vec<SocketAddr> = peers.collect();
             let claims: Vec<&[u8]> = reply.claims.iter().map(|(claim, _)| *claim).collect();
             self.handle_found(job, &peers, &claims, now);
         }
@@ -408,12 +429,11 @@ impl Node {
         let Some(walking) = self.walks.get_mut(&id) else { return };
         let is_announcement = walking.walk.handle_store_end();
         walking.wake = Some(now);
-        if let Some(Job { work: Work::Publish { stored, .. }, .. }) =
-            walking.job.and_then(|job| self.jobs.get_mut(&job))
-            && has_stored
-            && is_announcement
-        {
-            *stored += 1;
+        let job = walking.job.and_then(|job| self.jobs.get_mut(&job)).filter(|_| has_stored);
+        match job.map(|job| &mut job.work) {
+            Some(Work::Publish { stored, .. }) if is_announcement => *stored += 1,
+            Some(Work::Probe(probing)) => probing.stored += 1,
+            _ => {}
         }
     }
 }

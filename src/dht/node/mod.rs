@@ -12,12 +12,15 @@
 //! **Security.** Questions are answered within budgets (see [`super::limits`]), and a stranger's question costs us at most
 //! one short question back, to see whether it is a node. Jobs, walks, questions under way and checks are bounded.
 
+mod dial;
+mod identity;
 mod jobs;
+mod probes;
 mod upkeep;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     time::Duration,
 };
 
@@ -29,7 +32,9 @@ use super::{
     flights::{Flight, Flights},
     id::Id,
     limits::Silent,
-    message::{Body, MAX_SENT, Packet, Query, Reply, write_query},
+    message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
+    probe::Heard,
+    reach::Reachability,
     realm::Realm,
     saved::Saved,
     serve::{Envelope, Server},
@@ -38,9 +43,11 @@ use super::{
     walk::Walk,
 };
 
+use dial::Dials;
 use jobs::Job;
 use upkeep::Upkeep;
 
+pub use dial::Ticket;
 pub use jobs::JobId;
 
 /// Most strangers that are being checked at once.
@@ -89,8 +96,12 @@ pub struct Transmit {
 pub enum Event {
     /// A search found something.
     Found(JobId, Found),
+    /// A probe heard something.
+    Heard(JobId, Heard),
     /// A job is over; so many nodes stored the announcement, if it was one.
     Ended(JobId, usize),
+    /// A TCP connection to this address is to be tried, see [`Node::handle_dialled`].
+    Dial(Ticket, SocketAddr),
     /// Few or no nodes are known: the addresses of entry nodes are wanted, see [`Node::handle_entries`].
     Lonely,
 }
@@ -114,6 +125,10 @@ pub struct Figures {
     pub timings: Vec<Duration>,
     /// The own address as most others see it, by [`Family::index`].
     pub external: [Option<SocketAddr>; 2],
+    /// Whether others can connect to the own port, by [`Family::index`]; none where nothing is served.
+    pub reachability: [Option<Reachability>; 2],
+    /// How many nodes the network has, by how densely they stand.
+    pub estimate: usize,
 }
 
 /// What a question was for.
@@ -129,6 +144,10 @@ enum Purpose {
     Refresh,
     /// To meet nodes that are quicker than those known.
     Explore,
+    /// To have the own port tried.
+    DialBack,
+    /// Somebody wants to know.
+    Probe(JobId),
 }
 
 /// A node.
@@ -152,6 +171,12 @@ pub struct Node {
     last: u64,
     upkeep: Upkeep,
     votes: [Votes; 2],
+    /// The own address as several networks see it, by [`Family::index`].
+    addresses: [Option<IpAddr>; 2],
+    renamed: Option<Duration>,
+    dials: Dials,
+    /// Asks, and answers nothing.
+    is_mute: bool,
     announced_port: Option<u16>,
     outputs: VecDeque<Output>,
     queries_in: u64,
@@ -169,6 +194,15 @@ struct Walking {
 impl Node {
     /// A node that begins with what it saved, or alone.
     pub fn new(setup: Setup, seed: u64, now: Duration) -> Self {
+        Self::begun(setup, false, seed, now)
+    }
+
+    /// A node that asks and is not asked (BEP 43): it says so in each question, and answers nothing.
+    pub fn mute(setup: Setup, seed: u64, now: Duration) -> Self {
+        Self::begun(setup, true, seed, now)
+    }
+
+    fn begun(setup: Setup, is_mute: bool, seed: u64, now: Duration) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let Setup { realm, families, saved, has_entries } = setup;
         let (own, contacts) = match saved {
@@ -193,6 +227,10 @@ impl Node {
             last: 0,
             upkeep: Upkeep::new(contacts, has_entries, now),
             votes: Default::default(),
+            addresses: [None; 2],
+            renamed: None,
+            dials: Dials::default(),
+            is_mute,
             announced_port: None,
             outputs: VecDeque::new(),
             queries_in: 0,
@@ -216,13 +254,16 @@ impl Node {
     pub fn figures(&self) -> Figures {
         Figures {
             nodes: self.tables.each_ref().map(Table::lively),
-            stored: self.server.storage().len(),
+            stored: self.server.stored(),
             queries_in: self.queries_in,
             queries_out: self.queries_out,
             dropped: self.dropped,
             searching: self.jobs.len() + self.waiting.len(),
             timings: self.timings.iter().copied().collect(),
             external: Family::BOTH.map(|family| self.external(family)),
+            reachability: Family::BOTH
+                .map(|family| self.dials.reachability(family).filter(|_| self.families[family.index()])),
+            estimate: self.tables.iter().map(Table::estimate).max().unwrap_or(0),
         }
     }
 
@@ -235,6 +276,7 @@ impl Node {
             return;
         };
         match packet.body {
+            Body::Query(_) | Body::Refused(_) if self.is_mute => self.dropped += 1,
             Body::Query(_) | Body::Refused(_) => self.handle_question(from, via, &packet, datagram.len(), now),
             Body::Reply(reply) => {
                 if let Some(flight) = self.flights.land(packet.transaction, &from) {
@@ -257,7 +299,14 @@ impl Node {
         }
         let envelope = Envelope { from, transaction: packet.transaction, len };
         let reply = match &packet.body {
-            Body::Query(asked) => self.server.handle_query(asked, envelope, &self.tables, now),
+            Body::Query(asked) => match asked.query {
+                Query::DialBack { port, token: Some(token) } if !self.realm.is_mainline() => {
+                    let asker = Contact { id: asked.sender, addr: from };
+                    let tried = self.handle_dial_question(asker, port, token, envelope, via, now);
+                    tried.err().and_then(|refusal: Refusal| self.server.refuse(refusal, envelope, now))
+                }
+                _ => self.server.handle_query(asked, envelope, &self.tables, now),
+            },
             Body::Refused(refusal) => self.server.refuse(*refusal, envelope, now),
             Body::Reply(_) | Body::Error => None,
         };
@@ -316,17 +365,24 @@ impl Node {
         }
         if let Some(seen) = reply.seen_from.map(plain).filter(|seen| is_host(seen) && Family::of(seen) == family) {
             self.votes[family.index()].handle_vote(flight.to.ip(), seen, &mut self.rng);
+            self.follow_address(now);
         }
         let named = self.believed(reply.contacts.iter().copied(), flight.to, now);
         match flight.purpose {
             Purpose::Walk(walk) => self.handle_walk_reply(walk, flight, rtt, reply, named, now),
             Purpose::Store(walk) => self.handle_store_end(walk, true, now),
             Purpose::Check => self.checks -= 1,
-            Purpose::Refresh => named.into_iter().for_each(|contact| self.check(contact, now)),
+            Purpose::DialBack => self.handle_dial_reply(flight, reply, now),
+            Purpose::Probe(id) => self.handle_probe_reply(id, flight, rtt, reply, named),
+            Purpose::Refresh => {
+                let wanted = named.into_iter().filter(|contact| self.families[Family::of(&contact.addr).index()]);
+                wanted.collect::<Vec<_>>().into_iter().for_each(|contact| self.check(contact, now));
+            }
             Purpose::Explore => self.meet(named, now),
         }
         if was_empty && !self.tables[family.index()].is_empty() {
             self.upkeep.handle_first_contact(now);
+            self.try_port_again(family, now);
         }
     }
 
@@ -352,7 +408,8 @@ impl Node {
             }
             Purpose::Store(walk) => self.handle_store_end(walk, false, now),
             Purpose::Check => self.checks -= 1,
-            Purpose::Refresh | Purpose::Explore => {}
+            Purpose::Probe(id) => self.handle_probe_failure(id),
+            Purpose::Refresh | Purpose::Explore | Purpose::DialBack => {}
         }
     }
 
@@ -391,7 +448,7 @@ impl Node {
         let jobs = self.jobs.values().map(Job::until);
         let waiting = self.waiting.front().map(|(_, job)| job.until());
         let times = walks.chain(jobs).chain(waiting).chain(self.flights.next_deadline());
-        let times = times.chain(self.upkeep.patience_ends());
+        let times = times.chain(self.upkeep.patience_ends()).chain(self.dials.next(self.families));
         times.fold(self.upkeep.next(), Duration::min)
     }
 
@@ -413,7 +470,9 @@ impl Node {
             }
             _ => [false; 2],
         };
-        let datagram = write_query(&self.realm, &transaction, &self.own, query, want, pad_to);
+        let is_closed = matches!(self.dials.reachability(Family::of(&to)), Some(Reachability::Closed(_)));
+        let sender = Sender { id: self.own, read_only: self.is_mute || is_closed };
+        let datagram = write_query(&self.realm, &transaction, sender, query, want, pad_to);
         if datagram.len() > MAX_SENT {
             self.flights.land(&transaction, &to);
             return false;

@@ -141,6 +141,7 @@ impl Node {
             let wait = ((now - self.upkeep.began) / EXPLORATIONS_AN_AGE).clamp(EXPLORE[0], EXPLORE[1]);
             self.upkeep.explore = now + self.jittered(wait);
         }
+        self.have_port_tried(now);
         if self.upkeep.sweep <= now {
             self.server.sweep(now);
             self.silent.sweep(now);

@@ -1,24 +1,29 @@
 //! The node's door: UDP sockets, the clock, names of entry nodes, and the file that outlives a restart.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "the one place of the station that has sockets, a clock, a task and a file"
-)]
+//!
+//! ```text
+//!  mod.rs       the driver: one loop around one node
+//!  socket.rs    UDP                               explorer.rs  a node that is asked for raw things
+//!  dial.rs      TCP, to try somebody's port       lan.rs       neighbours
+//!                                                 meeting.rs   the meeting point on Mainline
+//! ```
+#![expect(clippy::disallowed_methods, reason = "the node's clock, its task and its file")]
+
+mod dial;
+pub mod explorer;
+pub mod lan;
+pub mod meeting;
+mod socket;
 
 use std::{
     collections::HashMap,
-    future::poll_fn,
     io,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
-    task::{Context, Poll},
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{
-    io::{AsyncReadExt, ReadBuf},
-    net::UdpSocket,
+    io::AsyncReadExt,
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
@@ -29,10 +34,14 @@ use super::{
     Snapshot,
     find::Found,
     message::MAX_READ,
-    node::{Event, JobId, Node, Output, Setup, Transmit},
+    node::{Event, JobId, Node, Output, Setup, Ticket, Transmit},
+    probe::{Heard, Probe},
+    reach::Dial,
     realm::Realm,
     saved::{self, Saved},
 };
+
+use socket::{Endpoint, receive};
 
 /// How often figures are renewed while something happens.
 pub const FIGURES_EVERY: Duration = Duration::from_millis(250);
@@ -46,11 +55,11 @@ const FIRST_SAVE: Duration = Duration::from_secs(60);
 /// Datagrams taken at once before anything else has its turn.
 const MAX_BATCH: usize = 64;
 
-/// Wished size of a socket's receive buffer, in bytes: replies to many searches come in bursts.
-const RECEIVE_BUFFER: usize = 1 << 20;
-
 /// Entries that are resolved at one try.
 const MAX_ENTRIES: usize = 32;
+
+/// Outcomes of connections that wait for the node.
+const DIALLED: usize = 16;
 
 /// How long one name may take.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(5);
@@ -76,11 +85,40 @@ pub enum Command {
         /// Where to say how many stored it.
         stored: oneshot::Sender<usize>,
     },
+    /// Ask what no file is behind.
+    Probe {
+        /// What to ask.
+        probe: Probe,
+        /// Where to say what is heard.
+        heard: mpsc::Sender<Heard>,
+        /// Where to say how many answered a single question, or stored.
+        done: oneshot::Sender<usize>,
+    },
+    /// Peers are served at that TCP port: have it tried.
+    Serve(u16),
+    /// The network can be entered there.
+    Enter(Vec<SocketAddr>),
     /// Save, and end.
     Shutdown {
         /// Where to say that it is done.
         done: oneshot::Sender<()>,
     },
+}
+
+/// What a driver is built from.
+pub struct Plan {
+    /// The network.
+    pub realm: Realm,
+    /// `host:port` of nodes through which it is entered.
+    pub bootstrap: Vec<String>,
+    /// Where to bind UDP.
+    pub listen: Vec<SocketAddr>,
+    /// What outlives a restart; none for a node that does not.
+    pub state_file: Option<PathBuf>,
+    /// Decides all that is drawn. Not to be guessed.
+    pub seed: u64,
+    /// Whether it only asks (BEP 43).
+    pub is_mute: bool,
 }
 
 /// The node and what it touches of the world.
@@ -89,47 +127,45 @@ pub struct Driver {
     sockets: Vec<Endpoint>,
     start: Instant,
     bootstrap: Vec<String>,
-    state_file: PathBuf,
+    state_file: Option<PathBuf>,
     figures: watch::Sender<Snapshot>,
     figures_at: Duration,
     finds: HashMap<JobId, mpsc::Sender<Found>>,
     publishes: HashMap<JobId, oneshot::Sender<usize>>,
+    probes: HashMap<JobId, (mpsc::Sender<Heard>, oneshot::Sender<usize>)>,
+    dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
     entries: (mpsc::Sender<Vec<SocketAddr>>, mpsc::Receiver<Vec<SocketAddr>>),
     save_at: Duration,
 }
 
-struct Endpoint {
-    socket: UdpSocket,
-    local: SocketAddr,
-    is_dual: bool,
-}
+/// How a connection went.
+type Dialled = (Ticket, Dial);
 
 enum Wake {
     Received(usize, SocketAddr, usize),
     Command(Option<Command>),
     Entries(Vec<SocketAddr>),
+    Dialled(Ticket, Dial),
     Time,
 }
 
 impl Driver {
     /// Binds the sockets and reads the state.
-    pub async fn bind(
-        realm: Realm,
-        bootstrap: Vec<String>,
-        listen: &[SocketAddr],
-        state_file: PathBuf,
-        seed: u64,
-        figures: watch::Sender<Snapshot>,
-    ) -> io::Result<Self> {
-        let sockets = listen.iter().map(|addr| Endpoint::bind(*addr, listen)).collect::<io::Result<Vec<_>>>()?;
+    pub async fn bind(plan: Plan, figures: watch::Sender<Snapshot>) -> io::Result<Self> {
+        let Plan { realm, bootstrap, listen, state_file, seed, is_mute } = plan;
+        let sockets = listen.iter().map(|addr| Endpoint::bind(*addr, &listen)).collect::<io::Result<Vec<_>>>()?;
         let families = [
             sockets.iter().any(|endpoint| endpoint.local.is_ipv4() || endpoint.is_dual),
             sockets.iter().any(|endpoint| endpoint.local.is_ipv6()),
         ];
-        let saved = load(&state_file).await;
+        let saved = match &state_file {
+            Some(path) => load(path).await,
+            None => None,
+        };
         let setup = Setup { realm, families, saved, has_entries: !bootstrap.is_empty() };
+        let begin = if is_mute { Node::mute } else { Node::new };
         Ok(Self {
-            node: Node::new(setup, seed, Duration::ZERO),
+            node: begin(setup, seed, Duration::ZERO),
             sockets,
             start: Instant::now(),
             bootstrap,
@@ -138,6 +174,8 @@ impl Driver {
             figures_at: Duration::ZERO,
             finds: HashMap::new(),
             publishes: HashMap::new(),
+            probes: HashMap::new(),
+            dialled: mpsc::channel(DIALLED),
             entries: mpsc::channel(1),
             save_at: FIRST_SAVE,
         })
@@ -168,6 +206,7 @@ impl Driver {
                 (via, from, len) = receive(&self.sockets, turn, &mut buffer) => Wake::Received(via, from, len),
                 command = commands.recv() => Wake::Command(command),
                 Some(addrs) = self.entries.1.recv() => Wake::Entries(addrs),
+                Some((ticket, dial)) = self.dialled.1.recv() => Wake::Dialled(ticket, dial),
                 () = tokio::time::sleep_until(wake) => Wake::Time,
             };
             let now = self.now();
@@ -176,23 +215,17 @@ impl Driver {
                     self.node.handle_datagram(from, via, &buffer[..len], now);
                     self.receive_more(&mut buffer).await;
                 }
-                Wake::Command(Some(Command::Find { expected, found })) => {
-                    let job = self.node.find(expected, now);
-                    self.finds.insert(job, found);
-                }
-                Wake::Command(Some(Command::Publish { expected, chain, port, stored })) => {
-                    let job = self.node.publish(expected, &chain, port, now);
-                    self.publishes.insert(job, stored);
-                }
                 Wake::Command(Some(Command::Shutdown { done })) => {
                     self.save().await;
                     let _ = done.send(());
                     return;
                 }
+                Wake::Command(Some(command)) => self.obey(command, now),
                 Wake::Command(None) => {
                     self.save().await;
                     return;
                 }
+                Wake::Dialled(ticket, dial) => self.node.handle_dialled(ticket, dial, now),
                 Wake::Entries(addrs) => self.node.handle_entries(&addrs, now),
                 Wake::Time => self.node.handle_timeout(now),
             }
@@ -201,6 +234,26 @@ impl Driver {
                 self.save().await;
                 self.save_at = now + SAVE_EVERY;
             }
+        }
+    }
+
+    fn obey(&mut self, command: Command, now: Duration) {
+        match command {
+            Command::Find { expected, found } => {
+                let job = self.node.find(expected, now);
+                self.finds.insert(job, found);
+            }
+            Command::Publish { expected, chain, port, stored } => {
+                let job = self.node.publish(expected, &chain, port, now);
+                self.publishes.insert(job, stored);
+            }
+            Command::Probe { probe, heard, done } => {
+                let job = self.node.probe(probe, now);
+                self.probes.insert(job, (heard, done));
+            }
+            Command::Serve(port) => self.node.serve(port, now),
+            Command::Enter(addrs) => self.node.handle_entries(&addrs, now),
+            Command::Shutdown { .. } => unreachable!("it ends the loop"),
         }
     }
 
@@ -232,10 +285,22 @@ impl Driver {
                 }
                 Output::Event(Event::Ended(job, stored)) => {
                     self.finds.remove(&job);
-                    if let Some(publisher) = self.publishes.remove(&job) {
-                        let _ = publisher.send(stored);
+                    let prober = self.probes.remove(&job).map(|(_, done)| done);
+                    if let Some(waits) = self.publishes.remove(&job).or(prober) {
+                        let _ = waits.send(stored);
                     }
                 }
+                Output::Event(Event::Heard(job, heard)) => {
+                    // What does not fit is more than anybody can look at.
+                    let is_gone = |(prober, _): &(mpsc::Sender<Heard>, _)| {
+                        matches!(prober.try_send(heard), Err(mpsc::error::TrySendError::Closed(_)))
+                    };
+                    if self.probes.get(&job).is_some_and(is_gone) {
+                        self.probes.remove(&job);
+                        self.node.cancel(job);
+                    }
+                }
+                Output::Event(Event::Dial(ticket, to)) => self.dial(ticket, to),
                 Output::Event(Event::Lonely) => self.resolve(),
             }
         }
@@ -273,6 +338,17 @@ impl Driver {
         });
     }
 
+    /// Tries to connect, from the address that is bound.
+    fn dial(&self, ticket: Ticket, to: SocketAddr) {
+        let suits = |endpoint: &&Endpoint| endpoint.local.is_ipv4() == to.is_ipv4();
+        let bind = self.sockets.iter().filter(suits).map(|endpoint| endpoint.local.ip());
+        let bind = bind.filter(|ip: &IpAddr| !ip.is_unspecified()).last();
+        let dialled = self.dialled.0.clone();
+        tokio::spawn(async move {
+            let _gone = dialled.send((ticket, dial::dial(to, bind).await)).await;
+        });
+    }
+
     fn renew_figures(&mut self, now: Duration) {
         if self.figures_at <= now {
             self.figures.send_replace(self.node.figures().into());
@@ -283,72 +359,11 @@ impl Driver {
     }
 
     async fn save(&self) {
-        if let Err(error) = store(&self.state_file, &self.node.saved()).await {
-            tracing::warn!(file = %self.state_file.display(), %error, "state of the DHT not saved");
+        let Some(path) = &self.state_file else { return };
+        if let Err(error) = store(path, &self.node.saved()).await {
+            tracing::warn!(file = %path.display(), %error, "state of the DHT not saved");
         }
     }
-}
-
-impl Endpoint {
-    /// Binds one address; `[::]` for both families unless IPv4 has an address of its own in `all`.
-    fn bind(addr: SocketAddr, all: &[SocketAddr]) -> io::Result<Self> {
-        let is_any_v6 = addr.is_ipv6() && addr.ip().is_unspecified();
-        let is_dual = is_any_v6 && !all.iter().any(SocketAddr::is_ipv4);
-        match Self::bind_exactly(addr, is_dual) {
-            Err(error) if is_dual && error.kind() != io::ErrorKind::AddrInUse => {
-                Self::bind_exactly((Ipv4Addr::UNSPECIFIED, addr.port()).into(), false)
-            }
-            bound => bound,
-        }
-    }
-
-    fn bind_exactly(addr: SocketAddr, is_dual: bool) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
-        if addr.is_ipv6() {
-            socket.set_only_v6(!is_dual)?;
-        }
-        // A smaller buffer loses some replies, and that is all.
-        let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
-        socket.set_nonblocking(true)?;
-        socket.bind(&addr.into())?;
-        let socket = UdpSocket::from_std(socket.into())?;
-        let local = socket.local_addr()?;
-        Ok(Self { socket, local, is_dual })
-    }
-
-    /// How well the socket suits a destination: not at all, by family, or by family and scope.
-    fn fitness(&self, to: SocketAddr) -> u8 {
-        let ip = self.local.ip();
-        let has_family = self.is_dual || self.local.is_ipv4() == to.is_ipv4();
-        let has_scope = ip.is_unspecified() || ip.is_loopback() == to.ip().is_loopback();
-        u8::from(has_family) + u8::from(has_family && has_scope)
-    }
-
-    /// A destination in the form that the socket's family takes.
-    fn spelled(&self, to: SocketAddr) -> SocketAddr {
-        match to.ip() {
-            IpAddr::V4(ip) if self.local.is_ipv6() => (ip.to_ipv6_mapped(), to.port()).into(),
-            _ => to,
-        }
-    }
-}
-
-/// Waits for a datagram on any socket; each is looked at first in its turn.
-async fn receive(sockets: &[Endpoint], turn: usize, buffer: &mut [u8]) -> (usize, SocketAddr, usize) {
-    let mut poll_all = |context: &mut Context<'_>| {
-        for nth in 0..sockets.len() {
-            let via = (turn + nth) % sockets.len();
-            let mut read = ReadBuf::new(buffer);
-            match sockets[via].socket.poll_recv_from(context, &mut read) {
-                Poll::Ready(Ok(from)) => return Poll::Ready((via, from, read.filled().len())),
-                // An error is about a datagram sent before; an empty one in its place is dropped.
-                Poll::Ready(Err(_)) => return Poll::Ready((via, sockets[via].local, 0)),
-                Poll::Pending => {}
-            }
-        }
-        Poll::Pending
-    };
-    poll_fn(&mut poll_all).await
 }
 
 pub(super) async fn load(path: &Path) -> Option<Saved> {
