@@ -25,7 +25,8 @@ fn main() {
     println!("seed {seed}");
     let internet = Internet::new(seed);
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let cases: [(&str, fn(Internet)); 5] =
+    type Case = (&'static str, fn(Internet));
+    let cases: [Case; 5] =
         [("calculated", calculated), ("memory", memory), ("real", real), ("hostile", hostile), ("churn", churn)];
     for (name, case) in cases {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
@@ -98,7 +99,7 @@ fn memory(internet: Internet) {
     let before = resident();
     let storage = cases::stored(records);
     let each = resident().saturating_sub(before) / records;
-    println!("{} remote records: {each} B each (300)", storage.len());
+    println!("{} remote records: {each} B each (300)", storage.stored());
 }
 
 /// Memory of this process, in bytes.

@@ -105,7 +105,7 @@ impl Storage {
     }
 
     /// Keys with holders, and items.
-    pub fn len(&self) -> usize {
+    pub fn stored(&self) -> usize {
         self.keys.len() + self.items.len()
     }
 
