@@ -25,7 +25,8 @@ fn main() {
     println!("seed {seed}");
     let internet = Internet::new(seed);
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let cases: [(&str, fn(Internet)); 5] =
+    type Case = (&'static str, fn(Internet));
+    let cases: [Case; 5] =
         [("calculated", calculated), ("memory", memory), ("real", real), ("hostile", hostile), ("churn", churn)];
     for (name, case) in cases {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
@@ -98,7 +99,7 @@ fn memory(internet: Internet) {
     let before = resident();
     let storage = cases::stored(records);
     let each = resident().saturating_sub(before) / records;
-    println!("{} remote records: {each} B each (300)", storage.len());
+    println!("{} remote records: {each} B each (300)", storage.stored());
 }
 
 /// Memory of this process, in bytes.
@@ -113,9 +114,12 @@ fn print(name: &str, outcomes: &[Outcome], known: &str) {
     let first = sorted(outcomes.iter().filter_map(|outcome| outcome.first));
     let complete = sorted(outcomes.iter().map(|outcome| outcome.complete));
     let messages = outcomes.iter().map(|outcome| outcome.messages).sum::<usize>() as f64 / outcomes.len() as f64;
+    let reached = outcomes.iter().map(|outcome| outcome.reached).sum::<usize>() as f64 / outcomes.len() as f64;
     let found = 100.0 * first.len() as f64 / outcomes.len() as f64;
     let [first, complete] = [first, complete].map(|times| [50, 90, 99].map(|percent| at(&times, percent)));
-    println!("  {name:12} first {first:?} complete {complete:?} messages {messages:.1} found {found:.1} %   ({known})");
+    println!(
+        "  {name:12} first {first:?} complete {complete:?} messages {messages:.1} reached {reached:.1} found {found:.1} %   ({known})"
+    );
 }
 
 fn at(times: &[Duration], percent: usize) -> u128 {

@@ -50,7 +50,7 @@ pub struct Outcome {
     pub complete: Duration,
     /// Questions sent.
     pub messages: usize,
-    /// Of the nearest living nodes, those that were found.
+    /// Of the nearest living nodes, those that were found; among real nodes, the holders that were.
     pub reached: usize,
 }
 

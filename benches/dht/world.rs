@@ -37,7 +37,6 @@ struct Host {
     addr: SocketAddr,
     is_alive: bool,
     timer: Duration,
-    sent: u64,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
@@ -119,7 +118,7 @@ impl World {
         let addr = SocketAddr::from(([20 + a, b, c, 1], 9978));
         let setup = Setup { realm: Realm::public(), families: [true, false], saved, has_entries: true };
         let node = Node::new(setup, self.rng.next_u64(), self.now);
-        self.hosts.push(Host { node, addr, is_alive: true, timer: Duration::MAX, sent: 0 });
+        self.hosts.push(Host { node, addr, is_alive: true, timer: Duration::MAX });
         self.at.insert(addr, host);
         self.touch(host);
         host
@@ -133,17 +132,8 @@ impl World {
         self.now
     }
 
-    pub fn node(&self, host: usize) -> &Node {
-        &self.hosts[host].node
-    }
-
     pub fn addr(&self, host: usize) -> SocketAddr {
         self.hosts[host].addr
-    }
-
-    /// Bytes that a host has sent, without the headers of UDP and IP.
-    pub fn sent(&self, host: usize) -> u64 {
-        self.hosts[host].sent
     }
 
     pub fn living(&self) -> Vec<usize> {
@@ -231,7 +221,6 @@ impl World {
                     self.hosts[host].node.handle_entries(&entries, self.now);
                 }
                 Output::Event(Event::Found(job, found)) => self.handle_found(host, job, found),
-                Output::Event(Event::Heard(..) | Event::Dial(..)) => {}
                 Output::Event(Event::Ended(job, stored)) => {
                     let messages = self.hosts[host].node.figures().queries_out;
                     if let Some(followed) = self.followed.get_mut(&(host, job)) {
@@ -240,6 +229,8 @@ impl World {
                         followed.messages = messages - followed.messages;
                     }
                 }
+                // Nobody here probes, or has its port tried.
+                Output::Event(Event::Heard(..) | Event::Dial(..)) => {}
             }
         }
         let timer = self.hosts[host].node.next_timeout().max(self.now);
@@ -257,7 +248,6 @@ impl World {
     }
 
     fn carry(&mut self, by: usize, Transmit { to, via, datagram }: Transmit) {
-        self.hosts[by].sent += datagram.len() as u64;
         if let Some(liar) = self.liars.iter().position(|liar| liar.addr == to) {
             let (from, soon) = (self.hosts[by].addr, self.now + LIARS_TAKE);
             return self.come(soon, Happening::Lie { liar, from, datagram });

@@ -136,13 +136,6 @@ fn crc32c(bytes: &[u8]) -> u32 {
 pub struct Distance([u8; ID_LEN]);
 
 impl Distance {
-    /// The distance of the same point from another id than the one that this was measured from.
-    pub fn seen_from(mut self, before: &Id, after: &Id) -> Self {
-        let moved = before.distance(after);
-        self.0.iter_mut().zip(moved.0).for_each(|(byte, moved)| *byte ^= moved);
-        self
-    }
-
     /// The distance at which so small a part of all ids begins, of 2^64 parts.
     pub fn of_part(part: u64) -> Self {
         let mut distance = [0xff; ID_LEN];
@@ -153,6 +146,13 @@ impl Distance {
     /// The part of all ids that is nearer, of 2^64 parts.
     pub fn part(&self) -> u64 {
         u64::from_be_bytes(*self.0.first_chunk().expect("an id has more than 8 bytes"))
+    }
+
+    /// The distance of the same point from another id than the one that this was measured from.
+    pub fn seen_from(mut self, before: &Id, after: &Id) -> Self {
+        let moved = before.distance(after);
+        self.0.iter_mut().zip(moved.0).for_each(|(byte, moved)| *byte ^= moved);
+        self
     }
 
     /// Leading bits that the two ids share; 160 for one id and itself.

@@ -4,7 +4,7 @@
 //!  Dht (handle) --commands--> io: sockets, clock, file, names --> node: jobs, walks, lookups, tables, storage, replies
 //! ```
 //!
-//! All but this file and `io/` is pure: bytes and time in, bytes and events out, so that a whole network runs in a test
+//! All but this file and `io.rs` is pure: bytes and time in, bytes and events out, so that a whole network runs in a test
 //! under a clock of its own. The wire is KRPC (see `message`); a node speaks only within its network (see `realm`).
 //!
 //! The pure modules are public for the simulation in `benches/dht`, which the tests run as well, on fewer nodes.
@@ -23,13 +23,13 @@ mod limits;
 pub mod lookup;
 pub mod message;
 pub mod node;
-pub mod probe;
-pub mod reach;
+mod probe;
+mod reach;
 pub mod realm;
-pub mod rendezvous;
+mod rendezvous;
 pub mod saved;
 mod serve;
-pub mod signed;
+mod signed;
 pub mod storage;
 mod table;
 mod tokens;

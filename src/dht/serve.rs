@@ -78,7 +78,7 @@ impl Server {
 
     /// Keys, items and mutable items stored for others.
     pub fn stored(&self) -> usize {
-        self.storage.len() + self.signed.count()
+        self.storage.stored() + self.signed.len()
     }
 
     /// The own id is another one from now on.

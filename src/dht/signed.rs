@@ -118,7 +118,7 @@ impl SignedItems {
     }
 
     /// How many are kept.
-    pub fn count(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.items.len()
     }
 
@@ -251,7 +251,7 @@ mod tests {
             assert_eq!(items.item(&item.target(), NOW + TTL), None);
         });
         items.sweep(NOW + TTL);
-        assert_eq!((items.count(), items.by_subnet.len()), (0, 0));
+        assert_eq!((items.len(), items.by_subnet.len()), (0, 0));
     }
 
     #[test]
@@ -264,12 +264,12 @@ mod tests {
             // Whether it is genuine is judged before.
             let item = Signed { key: &key, salt: &salt, seq: 1, signature: &[0; 64], value: b"0:" };
             let result = items.put(&item, None, from((n % 20) as u8), NOW);
-            assert!(items.count() <= MAX_ITEMS && items.by_subnet.values().all(|count| *count <= MAX_ITEMS_PER_SUBNET));
+            assert!(items.len() <= MAX_ITEMS && items.by_subnet.values().all(|count| *count <= MAX_ITEMS_PER_SUBNET));
             if result.is_ok() {
                 kept.push(item.target());
             }
         }
-        assert_eq!(items.count(), MAX_ITEMS);
+        assert_eq!(items.len(), MAX_ITEMS);
         assert!(kept.len() > MAX_ITEMS, "nearer ones came in");
         let before = kept.iter().filter(|target| items.item(target, NOW).is_some()).count();
         items.rename(Id::new([0xff; 20]));

@@ -104,13 +104,8 @@ impl Storage {
         self.own = own;
     }
 
-    /// Whether nothing is kept.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Keys with holders, and items.
-    pub fn len(&self) -> usize {
+    pub fn stored(&self) -> usize {
         self.keys.len() + self.items.len()
     }
 

@@ -122,19 +122,21 @@ impl Table {
 
     /// How many nodes the network has, by how densely they stand around the own id.
     pub fn estimate(&self) -> usize {
-        let near = self.nearest(&self.own, K, Node::is_lively);
+        let mut near: Vec<u64> = self.lively_nodes().map(|node| self.own.distance(&node.id).part()).collect();
+        near.sort_unstable();
         match near.get(K - 1) {
-            Some(last) => {
-                let part = last.id.distance(&self.own).part() as f64 / 2f64.powi(64);
-                (K as f64 / part).min(1e9) as usize
-            }
+            Some(part) => (K as f64 * 2f64.powi(64) / (*part).max(1) as f64).min(1e9) as usize,
             None => near.len(),
         }
     }
 
     /// Nodes that answer, as far as is known.
     pub fn lively(&self) -> usize {
-        self.nodes().filter(|node| node.is_lively()).count()
+        self.lively_nodes().count()
+    }
+
+    fn lively_nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes().filter(|node| node.is_lively())
     }
 
     /// Whether it holds nobody.

@@ -16,7 +16,6 @@ mod dial;
 mod identity;
 mod jobs;
 mod probes;
-mod questions;
 mod upkeep;
 
 use std::{
@@ -33,12 +32,12 @@ use super::{
     flights::{Flight, Flights},
     id::Id,
     limits::Silent,
-    message::{Body, MAX_SENT, Packet, Query, Reply, Sender, write_query},
+    message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
     probe::Heard,
     reach::Reachability,
     realm::Realm,
     saved::Saved,
-    serve::Server,
+    serve::{Envelope, Server},
     table::Table,
     votes::Votes,
     walk::Walk,
@@ -143,12 +142,12 @@ enum Purpose {
     Check,
     /// To keep what is known of the network fresh.
     Refresh,
+    /// To meet nodes that are quicker than those known.
+    Explore,
     /// To have the own port tried.
     DialBack,
     /// Somebody wants to know.
     Probe(JobId),
-    /// To meet nodes that are quicker than those known.
-    Explore,
 }
 
 /// A node.
@@ -293,6 +292,35 @@ impl Node {
         self.advance(now);
     }
 
+    fn handle_question(&mut self, from: SocketAddr, via: usize, packet: &Packet<'_>, len: usize, now: Duration) {
+        if !self.server.admits(&from, now) {
+            self.dropped += 1;
+            return;
+        }
+        let envelope = Envelope { from, transaction: packet.transaction, len };
+        let reply = match &packet.body {
+            Body::Query(asked) => match asked.query {
+                Query::DialBack { port, token: Some(token) } if !self.realm.is_mainline() => {
+                    let asker = Contact { id: asked.sender, addr: from };
+                    let tried = self.handle_dial_question(asker, port, token, envelope, via, now);
+                    tried.err().and_then(|refusal: Refusal| self.server.refuse(refusal, envelope, now))
+                }
+                _ => self.server.handle_query(asked, envelope, &self.tables, now),
+            },
+            Body::Refused(refusal) => self.server.refuse(*refusal, envelope, now),
+            Body::Reply(_) | Body::Error => None,
+        };
+        if let Some(datagram) = reply {
+            self.queries_in += 1;
+            self.outputs.push_back(Output::Transmit(Transmit { to: from, via: Some(via), datagram }));
+        }
+        if let Body::Query(asked) = &packet.body
+            && !asked.read_only
+        {
+            self.check(Contact { id: asked.sender, addr: from }, now);
+        }
+    }
+
     /// Asks somebody who says it is a node, if the table has a place for it.
     fn check(&mut self, contact: Contact, now: Duration) {
         if self.tables[Family::of(&contact.addr).index()].wants(&contact) {
@@ -346,7 +374,10 @@ impl Node {
             Purpose::Check => self.checks -= 1,
             Purpose::DialBack => self.handle_dial_reply(flight, reply, now),
             Purpose::Probe(id) => self.handle_probe_reply(id, flight, rtt, reply, named),
-            Purpose::Refresh => named.into_iter().for_each(|contact| self.check(contact, now)),
+            Purpose::Refresh => {
+                let wanted = named.into_iter().filter(|contact| self.families[Family::of(&contact.addr).index()]);
+                wanted.collect::<Vec<_>>().into_iter().for_each(|contact| self.check(contact, now));
+            }
             Purpose::Explore => self.meet(named, now),
         }
         if was_empty && !self.tables[family.index()].is_empty() {

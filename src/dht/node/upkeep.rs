@@ -136,12 +136,12 @@ impl Node {
             let wait = self.jittered(TICK);
             self.upkeep.tick = now + wait;
         }
-        self.have_port_tried(now);
         if self.upkeep.explore <= now {
             self.explore(now);
             let wait = ((now - self.upkeep.began) / EXPLORATIONS_AN_AGE).clamp(EXPLORE[0], EXPLORE[1]);
             self.upkeep.explore = now + self.jittered(wait);
         }
+        self.have_port_tried(now);
         if self.upkeep.sweep <= now {
             self.server.sweep(now);
             self.silent.sweep(now);
