@@ -70,6 +70,13 @@ pub enum Deed {
     },
     /// End the mirror's stream.
     Halt,
+    /// Readers had bytes from there on. If these are not what is on disk now, tell [`Course::handle_differing`].
+    Compare {
+        /// Where the first one lies.
+        at: u64,
+        /// What is about to be written there.
+        bytes: Bytes,
+    },
     /// Write bytes to where they belong.
     Write {
         /// Where the first one belongs.
@@ -232,11 +239,11 @@ impl Course {
         match self.ledger.handle_piece(piece, from, grade, &bytes) {
             ruling @ (Ruling::Kept | Ruling::Raw) => {
                 if ruling == Ruling::Kept && piece == front {
-                    self.replace_streamed(piece, &bytes);
+                    self.replace_streamed(piece);
                 } else if self.stream.brings(piece) {
                     self.halt();
                 }
-                self.deeds.push_back(Deed::Write { at: self.expected.span(piece).start, bytes });
+                self.write_piece(piece, bytes);
                 self.plan.handle_kept(from, piece, measure, now);
             }
             Ruling::Surplus => self.plan.handle_surplus(from, piece, measure, now),
@@ -278,6 +285,11 @@ impl Course {
     pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
         self.ledger.handle_reread(piece, bytes);
         self.attend();
+    }
+
+    /// What readers had from there on is not what is written there now.
+    pub fn handle_differing(&mut self, at: u64) {
+        self.taint(at);
     }
 
     /// What was released cannot be remembered: from now on only proven bytes are released.

@@ -332,16 +332,22 @@ impl Ledger {
     }
 
     /// What the mirror sent is not of the file that it has now: all of it that is not proven is thrown away.
-    pub fn handle_mirror_changed(&mut self) {
+    /// Says which pieces.
+    pub fn handle_mirror_changed(&mut self) -> Vec<usize> {
+        let mut forgotten = Vec::new();
         for piece in 0..self.anchor {
             match self.slots[piece].sender() {
-                Some((MIRROR, _)) => self.put(piece, Slot::Missing),
+                Some((MIRROR, _)) => {
+                    self.put(piece, Slot::Missing);
+                    forgotten.push(piece);
+                }
                 Some((source, Grade::Raw)) => self.put(piece, Slot::Raw(source)),
                 _ => {}
             }
         }
         (self.front, self.front_state) = (0, State::INITIAL);
         self.extend_front();
+        forgotten
     }
 
     /// The states that the bytes of a piece may be hashed from: known from the front, or claimed.

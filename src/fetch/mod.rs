@@ -138,10 +138,14 @@ impl Shared {
     }
 
     fn was_cut(&self, hash: ContentHash) -> bool {
-        self.lock().cuts.contains(&hash)
+        self.lock().cuts.contains(&hash) || self.store.was_cut(hash)
     }
 
+    /// Here, in case that the store cannot; and there, for the next run.
     fn remember_cut(&self, hash: ContentHash) {
+        if let Err(error) = self.store.mark_cut(hash) {
+            tracing::warn!(%error, "a cut is remembered until the end of this run only");
+        }
         let mut state = self.lock();
         if state.cuts.len() >= MAX_CUTS {
             state.cuts.clear();

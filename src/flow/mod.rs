@@ -4,6 +4,7 @@
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
 pub mod apt;
+mod checked;
 mod file;
 mod holders;
 mod index;
@@ -20,15 +21,14 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, stream::BoxStream};
+use bytes::Bytes;
+use futures_util::{StreamExt, stream::BoxStream};
 use tokio::{sync::watch, time::timeout};
 
 use crate::{
     archive::{self, Location, Privacy, Repository, Vouched},
     dht::Dht,
-    fetch::{Claim, Failure, Fetcher, Holder, Origin, SAFETY_CATCH},
-    hash::{Expected, Hasher},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
         guard::{Origins, Reach},
@@ -38,6 +38,7 @@ use crate::{
 };
 
 use apt::Apt;
+use checked::Unproven;
 use index::Index;
 use learn::Learning;
 
@@ -360,7 +361,9 @@ impl Flow {
                 let body = reply.into_stream().inspect(move |chunk| {
                     chunk.iter().for_each(|chunk| fetcher.passed(chunk.len() as u64));
                 });
-                Answer::Passed { status, headers, length, body: checked(body, *vouched.expected()).boxed() }
+                let expected = *vouched.expected();
+                let unproven = self.in_store(move |store| Unproven::mark(store, expected.hash)).await;
+                Answer::Passed { status, headers, length, body: checked::checked(body, expected, unproven).boxed() }
             }
             Ok(reply) => passed(reply, |_| {}),
             Err(trouble) => refused(&ask.location, &trouble),
@@ -384,33 +387,6 @@ fn passed(reply: mirror::Reply, mut look: impl FnMut(&Bytes) + Send + 'static) -
     let (status, headers, length) = (reply.status.as_u16(), reply.headers.clone(), reply.length);
     let body = reply.into_stream().inspect(move |chunk| chunk.iter().for_each(&mut look)).boxed();
     Answer::Passed { status, headers, length, body }
-}
-
-/// Holds the last bytes of a body back until all of it is proven; a wrong one ends short.
-fn checked(
-    body: impl Stream<Item = Result<Bytes, Trouble>> + Send + 'static,
-    expected: Expected,
-) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
-    let state = (Box::pin(body), Some(Hasher::new(&expected)), BytesMut::new(), 0);
-    futures_util::stream::try_unfold(state, move |(mut body, mut hasher, mut held, mut came)| async move {
-        while let Some(hashing) = &mut hasher {
-            let Some(chunk) = body.next().await.transpose()? else {
-                hasher.take().expect("it is there").finish()?;
-                break;
-            };
-            hashing.update(&chunk);
-            came += chunk.len() as u64;
-            held.extend_from_slice(&chunk);
-            let may_leave =
-                (held.len() as u64).saturating_sub(SAFETY_CATCH.saturating_sub(expected.size.saturating_sub(came)));
-            if may_leave > 0 {
-                let ready = held.split_to(may_leave as usize).freeze();
-                return Ok(Some((ready, (body, hasher, held, came))));
-            }
-        }
-        let rest = held.split().freeze();
-        Ok((!rest.is_empty()).then_some((rest, (body, hasher, held, came))))
-    })
 }
 
 fn refused(location: &Location, trouble: &Trouble) -> Answer {

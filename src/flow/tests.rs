@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::{
     archive::testing::{Key, clear_signed_at, date_text},
-    hash::ContentHash,
+    hash::{ContentHash, Expected, Hasher},
     peer::Pool,
     store,
 };

@@ -1,8 +1,9 @@
 //! Marks on files of which bytes left before they were proven.
 //!
-//! An empty file `released/<sha256>` says that someone may hold a wrong prefix of that file (promise 1), and so must be
+//! A file `released/<sha256>` says that someone may hold a wrong prefix of that file (promise 1), and so must be
 //! given the whole of it. It is there before the first such byte leaves, and no fsync is spent on it: a machine that
-//! loses power takes the client's partial file along.
+//! loses power takes the client's partial file along. It is empty, or says `cut` when a client was cut for it once, and then
+//! gets no other byte of that file than proven ones.
 #![expect(clippy::disallowed_methods, reason = "the door to the marks' directory")]
 
 use std::{fs, io, path::PathBuf};
@@ -45,6 +46,17 @@ impl Store {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Mark::Already),
             Err(error) => Err(StoreError::at(path)(error)),
         }
+    }
+
+    /// Remembers, in its mark, that a client of that file was cut.
+    pub fn mark_cut(&self, hash: ContentHash) -> Result<(), StoreError> {
+        let path = self.0.marks.path(hash);
+        fs::write(&path, "cut\n").map_err(StoreError::at(path))
+    }
+
+    /// Whether a client of that file was ever cut, in this run or an earlier one.
+    pub fn was_cut(&self, hash: ContentHash) -> bool {
+        fs::symlink_metadata(self.0.marks.path(hash)).is_ok_and(|mark| mark.len() > 0)
     }
 
     /// Takes the mark away: every byte that ever left is known to have been right.

@@ -41,6 +41,11 @@ impl Streaming {
         self.run.as_ref().filter(|run| run.stepper.is_some()).map_or(0, |run| run.at)
     }
 
+    /// That piece is written anew: what was hashed of it is not on disk any more.
+    pub fn forget(&mut self, piece: usize) {
+        self.broken_off.take_if(|stepper| stepper.index() == piece);
+    }
+
     /// Whether it is bringing that piece.
     pub fn brings(&self, piece: usize) -> bool {
         self.run.as_ref().is_some_and(|run| run.piece == piece)
@@ -57,13 +62,17 @@ impl Course {
         {
             let missing = self.expected.span(run.piece).end - run.at;
             let part = left.split_to((left.len() as u64).min(missing) as usize);
+            let at = run.at;
+            run.at += part.len() as u64;
+            run.parts.push(part.clone());
+            let (is_whole, at_front) = (part.len() as u64 == missing, run.stepper.is_some());
             if let Some(stepper) = &mut run.stepper {
-                self.deeds.push_back(Deed::Write { at: run.at, bytes: part.clone() });
                 stepper.update(&part);
             }
-            run.at += part.len() as u64;
-            run.parts.push(part);
-            if run.at == self.expected.span(run.piece).end {
+            if at_front {
+                self.write(at, part);
+            }
+            if is_whole {
                 self.finish_piece();
             }
         }
@@ -83,7 +92,9 @@ impl Course {
         self.stream.broken_off = None;
         if !self.ledger.has_claim() {
             self.taint(0);
-            self.ledger.handle_mirror_changed();
+            for piece in self.ledger.handle_mirror_changed() {
+                self.deeds.push_back(Deed::Unlend { piece });
+            }
         }
     }
 
@@ -112,23 +123,28 @@ impl Course {
         }
     }
 
-    /// A peer was quicker with the piece that the mirror is streaming. What readers already had of it must be the same.
-    pub(super) fn replace_streamed(&mut self, piece: usize, bytes: &Bytes) {
-        let start = self.expected.span(piece).start;
-        let Some(run) = self.stream.run.take_if(|run| run.piece == piece) else { return };
-        self.deeds.push_back(Deed::Halt);
-        self.plan.handle_mirror_done();
-        // Of a piece that goes on where an earlier stream broke off the beginning is not here to compare.
-        let streamed: u64 = run.parts.iter().map(|part| part.len() as u64).sum();
-        let skipped = (run.at - start - streamed) as usize;
-        let mut at = skipped;
-        let same = run.parts.iter().all(|part| {
-            at += part.len();
-            bytes[at - part.len()..at] == part[..]
-        });
-        if !same || skipped > 0 {
-            self.taint(start);
+    /// A peer was quicker with the piece that the mirror is streaming.
+    pub(super) fn replace_streamed(&mut self, piece: usize) {
+        if self.stream.run.take_if(|run| run.piece == piece).is_some() {
+            self.deeds.push_back(Deed::Halt);
+            self.plan.handle_mirror_done();
         }
+    }
+
+    /// Writes a whole piece, whatever was streamed of it before.
+    pub(super) fn write_piece(&mut self, piece: usize, bytes: Bytes) {
+        self.stream.forget(piece);
+        self.write(self.expected.span(piece).start, bytes);
+    }
+
+    /// Every write goes through here: what readers had stays what is on disk, or they are cut. So bytes that were given
+    /// and are not tainted are proven with the file.
+    fn write(&mut self, at: u64, bytes: Bytes) {
+        let known = self.given.min(self.tainted.unwrap_or(u64::MAX)).saturating_sub(at).min(bytes.len() as u64);
+        if known > 0 {
+            self.deeds.push_back(Deed::Compare { at, bytes: bytes.slice(..known as usize) });
+        }
+        self.deeds.push_back(Deed::Write { at, bytes });
     }
 
     /// The piece at the front is about to be written by the mirror.
@@ -185,7 +201,7 @@ impl Course {
         let bytes = whole.freeze();
         match self.ledger.handle_piece(piece, MIRROR, Grade::Raw, &bytes) {
             Ruling::Kept | Ruling::Raw => {
-                self.deeds.push_back(Deed::Write { at: self.expected.span(piece).start, bytes });
+                self.write_piece(piece, bytes);
                 self.deeds.push_back(Deed::Lend { piece, grade: Grade::Raw });
             }
             Ruling::Unfit => self.plan.handle_mirror_unfit(piece),

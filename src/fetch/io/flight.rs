@@ -152,6 +152,14 @@ impl<'a> Flight<'a> {
             }
             Deed::Stream { bytes } => self.open_stream(bytes),
             Deed::Halt => self.stream = None,
+            Deed::Compare { at, bytes } => {
+                let mut given = vec![0; bytes.len()];
+                let read = self.partial.read_at(at, &mut given);
+                read.map_err(|error| Failure::Store(error.to_string()))?;
+                if given != bytes {
+                    self.course.handle_differing(at);
+                }
+            }
             Deed::Write { at, bytes } => {
                 self.partial.write_at(at, &bytes).map_err(|error| Failure::Store(error.to_string()))?;
             }

@@ -46,12 +46,14 @@ pub struct Node {
     pub known: bool,
     /// The mirror only: ends each answer after so many bytes.
     pub cuts: Option<u64>,
+    /// The mirror only: when it first breaks off, it gets another version of the file, the honest one.
+    pub changes: bool,
 }
 
 impl Node {
     pub fn new(rate: f64) -> Self {
         let (delay, found) = (Duration::from_millis(10), Duration::from_millis(30));
-        Self { manner: Manner::Honest, rate, delay, found, known: false, cuts: None }
+        Self { manner: Manner::Honest, rate, delay, found, known: false, cuts: None, changes: false }
     }
 
     pub fn of(manner: Manner, rate: f64) -> Self {
@@ -151,6 +153,11 @@ pub struct Client {
     pub convicted: HashSet<usize>,
     pub paused: HashSet<usize>,
     pub released: u64,
+    /// What a reader has that reads at once, and asks again when it is cut.
+    reader: Vec<u8>,
+    /// Whether it ever had a wrong byte.
+    was_wrong: bool,
+    /// How often it was cut.
     pub cuts: usize,
     pub first_source_byte: Option<Duration>,
     pub first_byte: Option<Duration>,
@@ -241,6 +248,8 @@ impl<'a> World<'a> {
             convicted: HashSet::new(),
             paused: HashSet::new(),
             released: 0,
+            reader: Vec::new(),
+            was_wrong: false,
             cuts: 0,
             first_source_byte: None,
             first_byte: None,
@@ -340,7 +349,11 @@ impl<'a> World<'a> {
             if matches!(outcome, Outcome::Proven(_)) {
                 assert!(it.disk == self.file.bytes, "SEED={}: proven, and wrong on disk", self.setting.seed);
                 assert_eq!(it.released, self.file.expected.size, "SEED={}: not all released", self.setting.seed);
+                assert!(it.reader == self.file.bytes, "SEED={}: a reader completed wrong bytes", self.setting.seed);
             }
+            assert!(it.cuts <= 1, "SEED={}: a reader was cut {} times", self.setting.seed, it.cuts);
+            let is_clean = matches!(outcome, Outcome::Proven(_)) && it.course.tainted().is_none();
+            assert!(!(is_clean && it.was_wrong), "SEED={}: wrong bytes left and are forgotten", self.setting.seed);
             it.end = Some((took, outcome));
         }
         it.wakes += 1;
@@ -370,6 +383,11 @@ impl<'a> World<'a> {
                         it.cancelled.insert((source, piece));
                     }
                     Deed::Halt => it.mirror_answer += 1,
+                    Deed::Compare { at, bytes } => {
+                        if it.disk[at as usize..at as usize + bytes.len()] != bytes[..] {
+                            it.course.handle_differing(at);
+                        }
+                    }
                     Deed::Write { at, bytes } => {
                         it.disk[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
                     }
@@ -396,10 +414,17 @@ impl<'a> World<'a> {
                         it.longest_gap = it.longest_gap.max(took - it.released_at);
                         (it.released, it.released_at) = (until, took);
                         it.first_byte.get_or_insert(took);
+                        if let Some(new) = it.disk.get(it.reader.len()..until as usize) {
+                            it.was_wrong |= *new != file.bytes[it.reader.len()..until as usize];
+                            it.reader.extend_from_slice(new);
+                        }
                     }
-                    Deed::Cut { .. } => {
+                    Deed::Cut { from } => {
                         it.released = 0;
-                        it.cuts += 1;
+                        if it.reader.len() as u64 > from {
+                            it.reader.clear();
+                            it.cuts += 1;
+                        }
                     }
                     Deed::Ask { .. } | Deed::AskHave { .. } | Deed::Stream { .. } => unreachable!("done above"),
                 }
@@ -562,6 +587,11 @@ impl<'a> World<'a> {
             if bytes.is_empty() {
                 it.mirror_answer += 1;
                 it.course.handle_mirror_failed(false, now);
+                let mirror = &mut self.servers[server].node;
+                if std::mem::take(&mut mirror.changes) {
+                    mirror.manner = Manner::Honest;
+                    it.course.handle_mirror_changed();
+                }
             } else {
                 it.received += bytes.len() as u64;
                 it.from_mirror += bytes.len() as u64;

@@ -64,6 +64,7 @@ fn random_setting(rng: &mut StdRng, pieces: usize, file: &File, seed: u64) -> Se
         Node {
             manner,
             cuts: rng.random_bool(0.2).then(|| rng.random_range(100_000..2_000_000)),
+            changes: rng.random_bool(0.3),
             delay: Duration::from_millis(rng.random_range(1..100)),
             ..Node::new(10f64.powf(rng.random_range(5.0..8.0)))
         }

@@ -37,6 +37,9 @@ fn everything_kept_and_learned_survives_a_restart_and_nothing_half_done_does() {
     assert_eq!(store.offered().unwrap(), [expected(&content).hash]);
     assert_eq!(promised(&store, "pool/a.deb"), Some(expected(&content).hash));
     assert!(store.is_marked(ContentHash::of(b"marked")));
+    assert!(!store.was_cut(ContentHash::of(b"marked")));
+    store.mark_cut(ContentHash::of(b"marked")).unwrap();
+    assert!(store.was_cut(ContentHash::of(b"marked")));
     assert_eq!(store.mark_released(ContentHash::of(b"marked")).unwrap(), Mark::Already);
     store.clear_mark(ContentHash::of(b"marked")).unwrap();
     store.clear_mark(ContentHash::of(b"marked")).unwrap();
