@@ -220,6 +220,16 @@ impl Course {
         self.plan.handle_holders_ended();
     }
 
+    /// Whether a holder is of no use any more.
+    pub fn is_gone(&self, source: SourceId) -> bool {
+        self.plan.is_gone(source)
+    }
+
+    /// The chain, once every state of it is proven.
+    pub fn proven_chain(&self) -> Option<PieceChain> {
+        self.ledger.proven_chain()
+    }
+
     /// Hearsay of a chain.
     pub fn handle_hearsay(&mut self, chain: PieceChain) {
         self.claim(chain, None);
@@ -233,6 +243,11 @@ impl Course {
             && !self.ledger.vouch(digest, from)
         {
             self.plan.handle_unknown_chain(from);
+        }
+        if grade == Grade::Raw && self.plan.is_whole(from) {
+            // Who has the whole file has proven it, and answers for every piece.
+            self.plan.handle_unfit(from, piece, now);
+            return self.leave_out(from);
         }
         let camp = self.ledger.camp(from);
         let front = self.ledger.front().0;

@@ -11,8 +11,8 @@
 //! - Pieces before `front` joined the initial value one after another; their bytes are as good as their source.
 //! - From boundary `anchor` to the end every state is proven: bytes were hashed from it to the signed digest.
 //! - Between the two, a held piece led its state in a claimed chain to the next one: it is consistent, not yet proven.
-//! - Where nobody claims a chain, a piece can be *raw*: on disk and not judged. It is hashed when the front reaches it, or
-//!   when a chain turns up.
+//! - Where nobody claims a chain, a piece can be *raw*: on disk and not judged, whatever its source says of it. It is hashed
+//!   when the front reaches it, or when a chain turns up.
 //! - When the front reaches a held piece whose state agrees, they join; joined to the end, the file is [`Verified`].
 //!
 //! **Forks.** Chains that differ are compared before data is asked for under them. Behind their last difference they
@@ -30,7 +30,7 @@ mod forks;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::hash::{Expected, State, Step, Verified};
+use crate::hash::{Expected, PieceChain, State, Step, Verified};
 
 use blame::Dispute;
 use forks::Claim;
@@ -103,7 +103,10 @@ pub enum Finding {
 enum Slot {
     Missing,
     /// On disk, not judged: nothing to judge it by was known.
-    Raw(SourceId),
+    Raw {
+        source: SourceId,
+        grade: Grade,
+    },
     Held {
         step: Step,
         source: SourceId,
@@ -120,8 +123,9 @@ impl Slot {
     fn sender(&self) -> Option<(SourceId, Grade)> {
         match *self {
             Self::Missing => None,
-            Self::Raw(source) => Some((source, Grade::Raw)),
-            Self::Held { source, grade, .. } | Self::Doubted { source, grade } => Some((source, grade)),
+            Self::Raw { source, grade } | Self::Held { source, grade, .. } | Self::Doubted { source, grade } => {
+                Some((source, grade))
+            }
         }
     }
 }
@@ -198,7 +202,7 @@ impl Ledger {
 
     /// Whether that piece lies on disk without having been judged.
     pub fn is_raw(&self, piece: usize) -> bool {
-        matches!(self.slots[piece], Slot::Raw(_))
+        matches!(self.slots[piece], Slot::Raw { .. })
     }
 
     /// How many pieces from the first are joined to the initial value, and the state after them.
@@ -215,6 +219,16 @@ impl Ledger {
     /// The boundary from which on all states are proven.
     pub fn anchor(&self) -> usize {
         self.anchor
+    }
+
+    /// The chain, once every state of it is proven: the anchor has come to the first piece.
+    pub fn proven_chain(&self) -> Option<PieceChain> {
+        if self.anchor > 1 || self.slots.len() == 1 {
+            return None;
+        }
+        let states = (1..self.slots.len()).map(|boundary| self.proven_state(boundary));
+        let bytes: Vec<u8> = states.flat_map(|state| *state.as_bytes()).collect();
+        Some(PieceChain::decode(&self.expected, &bytes).expect("a state for each inner boundary"))
     }
 
     /// Findings since the last call, oldest first.
@@ -242,8 +256,8 @@ impl Ledger {
             return Ruling::Kept;
         }
         if states.is_empty() {
-            if grade == Grade::Raw && self.claims.is_empty() {
-                self.put(piece, Slot::Raw(source));
+            if self.claims.is_empty() && !self.convicted.contains(&source) {
+                self.put(piece, Slot::Raw { source, grade });
                 self.read_raw_front();
                 return Ruling::Raw;
             }
@@ -274,9 +288,11 @@ impl Ledger {
     /// Judges a piece from the bytes on disk.
     pub fn handle_reread(&mut self, piece: usize, bytes: &[u8]) {
         match self.slots[piece] {
-            Slot::Raw(source) if piece == self.front && self.claims.is_empty() && self.front < self.anchor => {
+            Slot::Raw { source, grade }
+                if piece == self.front && self.claims.is_empty() && self.front < self.anchor =>
+            {
                 let step = Step::take(&self.expected, piece, self.front_state, bytes).expect("a whole piece is read");
-                self.hold(step, source, Grade::Raw, None);
+                self.hold(step, source, grade, None);
             }
             Slot::Doubted { source, grade } => {
                 match self.handle_piece(piece, source, grade, bytes) {
@@ -285,7 +301,7 @@ impl Ledger {
                 }
                 self.findings.push(Finding::Discarded { source, grade, piece });
             }
-            Slot::Raw(_) | Slot::Held { .. } | Slot::Missing => {}
+            Slot::Raw { .. } | Slot::Held { .. } | Slot::Missing => {}
         }
     }
 
@@ -322,7 +338,7 @@ impl Ledger {
                     self.put(piece, Slot::Missing);
                     self.findings.push(Finding::Discarded { source, grade, piece });
                 }
-                Some((source, _)) => self.put(piece, Slot::Raw(source)),
+                Some((source, grade)) => self.put(piece, Slot::Raw { source, grade }),
                 None => {}
             }
         }
@@ -341,7 +357,7 @@ impl Ledger {
                     self.put(piece, Slot::Missing);
                     forgotten.push(piece);
                 }
-                Some((source, Grade::Raw)) => self.put(piece, Slot::Raw(source)),
+                Some((source, grade @ Grade::Raw)) => self.put(piece, Slot::Raw { source, grade }),
                 _ => {}
             }
         }
@@ -420,7 +436,7 @@ impl Ledger {
 
     /// A raw piece that the front has reached can be hashed.
     fn read_raw_front(&mut self) {
-        if self.claims.is_empty() && self.slots.get(self.front).is_some_and(|slot| matches!(slot, Slot::Raw(_))) {
+        if self.claims.is_empty() && self.slots.get(self.front).is_some_and(|slot| matches!(slot, Slot::Raw { .. })) {
             self.findings.push(Finding::Reread { piece: self.front });
         }
     }

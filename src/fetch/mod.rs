@@ -11,6 +11,7 @@
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
 pub mod course;
+mod crowd;
 mod io;
 pub mod ledger;
 pub mod plan;

@@ -23,9 +23,10 @@
 //! pieces from the mirror give these on as raw, and as long as nobody claims a chain, they are taken. The mirror is asked
 //! for single pieces that no known holder has, at random, so that clients differ, and only now and then for the front.
 //! This is done only while the mirror is measured to give less than [`SHARED`], or less than the holders do: a mirror
-//! that is fast alone streams on. A liar costs the raw pieces of peers, once: when the end does not match and nobody claims
-//! a chain, they are thrown away and the mirror alone brings them; who sent them is left out for this file and paused,
-//! never banned, for it may have had them from a false mirror.
+//! that is fast alone streams on. Who says that it has something and does not give it when asked does not count, and a
+//! front that stands still is brought by the mirror, whoever says that it has it. A liar costs the raw pieces of peers,
+//! once: when the end does not match and nobody claims a chain, they are thrown away and the mirror alone brings them; who
+//! sent them is left out for this file and paused, never banned, for it may have had them from a false mirror.
 
 mod choose;
 mod mirror;
@@ -42,8 +43,10 @@ use super::ledger::{Ledger, SourceId};
 use mirror::Mirror;
 use peer::{Chain, Have, Peer};
 
-/// Peers used for one file at most.
+/// Peers used for one file at a time, at most.
 pub const MAX_PEERS: usize = 32;
+/// Peers met in one download at most, those that are of no use any more among them.
+const MAX_MET: usize = 256;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
 /// Pieces of peers that are held unproven or under way, at most: sixteen, and the one that all the others wait for.
@@ -60,7 +63,7 @@ const RUN: usize = 8;
 const STRETCH: Duration = Duration::from_secs(2);
 /// Failures after which a peer is not asked again for this file.
 const STRIKES: u32 = 3;
-/// Failures in a row after which the mirror is given up for this file.
+/// Failures in a row after which the mirror is waited for no longer, when nobody else helps.
 const MIRROR_STRIKES: u32 = 4;
 /// How long a lookup may hold back the mirror when quick peers are connected.
 const GRACE: Duration = Duration::from_millis(60);
@@ -213,7 +216,8 @@ impl Plan {
 
     /// A holder turned up. `None` when there are enough.
     pub fn handle_holder(&mut self, measure: Measure, now: Instant) -> Option<SourceId> {
-        if self.peers.len() >= MAX_PEERS {
+        let live = self.peers.iter().filter(|peer| !peer.gone).count();
+        if live >= MAX_PEERS || self.peers.len() >= MAX_MET {
             return None;
         }
         if self.peers.is_empty() {
@@ -221,6 +225,16 @@ impl Plan {
         }
         self.peers.push(Peer::new(measure, now));
         Some(SourceId(self.peers.len() as u32))
+    }
+
+    /// Whether a peer is of no use any more.
+    pub fn is_gone(&self, source: SourceId) -> bool {
+        self.peers[source.0 as usize - 1].gone
+    }
+
+    /// Whether a peer said that it has the whole file.
+    pub fn is_whole(&self, source: SourceId) -> bool {
+        self.peers[source.0 as usize - 1].is_whole
     }
 
     /// No more holders will turn up.
@@ -254,6 +268,7 @@ impl Plan {
         let peer = self.peer(source);
         peer.handle_answered(piece, now);
         peer.lacks(piece, of);
+        peer.refused = true;
         self.count_holders();
     }
 
@@ -261,7 +276,10 @@ impl Plan {
     pub fn handle_failed(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
         let peer = self.peer(source);
         match piece {
-            Some(piece) => peer.handle_answered(piece, now),
+            Some(piece) => {
+                peer.handle_answered(piece, now);
+                peer.refused |= pause.is_none() || peer.given == 0;
+            }
             None => peer.chain = Chain::Unasked,
         }
         // Many asks that break off together are one failure.
@@ -280,7 +298,10 @@ impl Plan {
         let of = self.pieces;
         let peer = self.peer(source);
         peer.chain = Chain::Answered(now);
-        peer.strikes = 0;
+        if !peer.refused {
+            peer.strikes = 0;
+        }
+        peer.is_whole = have.is_none();
         peer.have = match have {
             Some(have) if have.of() == of && !have.is_full() => Have::Some(have),
             _ => Have::All,
@@ -409,7 +430,7 @@ impl Plan {
         if self.mirror.run.is_some() {
             return None;
         }
-        if self.holders_ended && !self.mirror.usable && now >= self.peers_heard + LOST {
+        if self.holders_ended && self.mirror.is_spent() && now >= self.peers_heard + LOST {
             return Some(Wish::GiveUp);
         }
         let busy = |peer: &Peer| !peer.gone && (!peer.asked.is_empty() || peer.is_being_questioned(now));
@@ -433,6 +454,9 @@ impl Plan {
         }
         let mute = live().all(|(_, peer)| !ledger.has_claim() && matches!(peer.chain, Chain::Answered(_)));
         let waits = self.is_swarming(ledger) || (self.lied_to && now < self.peers_heard + HOPE);
-        (self.holders_ended && !self.mirror.usable && mute && !waits).then_some(Wish::GiveUp)
+        (self.holders_ended && self.mirror.is_spent() && mute && !waits).then_some(Wish::GiveUp)
     }
 }
+
+#[cfg(test)]
+mod tests;

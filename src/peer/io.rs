@@ -23,6 +23,7 @@ use tokio::{
 use crate::hash::PIECE_SIZE;
 
 use super::{
+    owed::{Owed, SILENCE},
     pipeline::{Answer, Ask, Pipeline, Violation},
     standing::{Standing, Standings},
 };
@@ -35,8 +36,8 @@ const MAX_WAITING: usize = 512;
 const MAX_OUTSTANDING: usize = 64;
 /// Time for a connection to come up.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Time without a byte after which a connection that owes answers is given up.
-const SILENCE: Duration = Duration::from_secs(10);
+/// Tasks of connections at most: those that are open, and those that are being dialled or ended beside them.
+const MAX_TASKS: usize = MAX_CONNECTIONS + 64;
 /// How long a peer that answers 429 is left alone.
 const TOO_MUCH: Duration = Duration::from_secs(30);
 /// Time over which a rate is measured, unless the peer has nothing more to send before.
@@ -77,6 +78,8 @@ struct Shared {
     /// The own address that connections leave from, when the daemon is bound to one.
     bind: Option<IpAddr>,
     state: Mutex<State>,
+    /// One for each task, beside this one.
+    tasks: Arc<()>,
 }
 
 #[derive(Default)]
@@ -117,7 +120,7 @@ pub struct Snapshot {
 impl Pool {
     /// An empty pool. `bind` is the own address to dial from, if the daemon listens on one only.
     pub fn new(bind: Option<IpAddr>) -> Self {
-        Self { shared: Arc::new(Shared { bind, state: Mutex::default() }) }
+        Self { shared: Arc::new(Shared { bind, state: Mutex::default(), tasks: Arc::default() }) }
     }
 
     /// Asks a peer. The answer's bytes are claims. Dropping the future gives the ask up.
@@ -203,6 +206,9 @@ impl Pool {
             let idle = state.connections.iter().find(is_idle).map(|(peer, _)| *peer);
             state.connections.remove(&idle.ok_or(Failure::Unreachable)?);
         }
+        if Arc::strong_count(&self.shared.tasks) > MAX_TASKS {
+            return Err(Failure::Unreachable);
+        }
         let (connection, asks) = mpsc::channel(MAX_WAITING);
         let unanswered = Arc::new(AtomicUsize::new(0));
         let convicted = Arc::new(Notify::new());
@@ -241,6 +247,8 @@ struct Connection {
     peer: SocketAddr,
     asks: mpsc::Receiver<Waiting>,
     convicted: Arc<Notify>,
+    /// Counts this task.
+    _task: Arc<()>,
     waiting: VecDeque<Waiting>,
     replies: HashMap<u64, oneshot::Sender<Result<Answer, Failure>>>,
     pipeline: Pipeline,
@@ -258,15 +266,18 @@ struct Connection {
     closes: bool,
     /// Bytes that came since then while answers were due, for the rate.
     metered: (usize, Instant),
+    owed: Owed,
 }
 
 impl Connection {
     fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>, convicted: Arc<Notify>) -> Self {
+        let task = shared.tasks.clone();
         Self {
             shared,
             peer,
             asks,
             convicted,
+            _task: task,
             waiting: VecDeque::new(),
             replies: HashMap::new(),
             pipeline: Pipeline::new(peer),
@@ -278,6 +289,7 @@ impl Connection {
             answered: 0,
             closes: false,
             metered: (0, Instant::now()),
+            owed: Owed::new(Instant::now()),
         }
     }
 
@@ -325,7 +337,7 @@ impl Connection {
     fn ask_anew(&mut self) {
         let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(self.peer));
         for (id, ask) in pipeline.into_unanswered().collect::<Vec<_>>().into_iter().rev() {
-            if let Some(reply) = self.replies.remove(&id) {
+            if let Some(reply) = self.replies.remove(&id).filter(|reply| !reply.is_closed()) {
                 self.waiting.push_front(Waiting { ask, reply });
             }
         }
@@ -352,6 +364,10 @@ impl Connection {
                 return Some(Failure::Lost);
             }
             let busy = self.pipeline.outstanding() > 0;
+            if self.is_last && !self.is_awaited() {
+                return None;
+            }
+            let patience = if busy { self.owed.patience(Instant::now()) } else { IDLE };
             tokio::select! {
                 () = self.convicted.notified() => return Some(Failure::Unwelcome),
                 waiting = self.asks.recv(), if self.waiting.len() < MAX_WAITING && !self.is_last => match waiting {
@@ -359,11 +375,12 @@ impl Connection {
                     None if busy || !self.waiting.is_empty() => self.is_last = true,
                     None => return None,
                 },
-                read = timeout(if busy { SILENCE } else { IDLE }, stream.read(&mut buffer)) => match read {
+                read = timeout(patience, stream.read(&mut buffer)) => match read {
                     Ok(Ok(0) | Err(_)) | Err(_) if !busy && self.waiting.is_empty() => return None,
                     Ok(Ok(0) | Err(_)) | Err(_) => return Some(Failure::Lost),
                     Ok(Ok(len)) => {
                         self.metered.0 += len;
+                        self.owed.handle_bytes(len, Instant::now());
                         self.is_stale = false;
                         self.pipeline.handle_bytes(&buffer[..len]);
                         if let Err(violation) = self.settle() {
@@ -377,6 +394,12 @@ impl Connection {
                 },
             }
         }
+    }
+
+    /// Whether anybody still waits for an answer.
+    fn is_awaited(&self) -> bool {
+        let waiting = self.waiting.iter().map(|waiting| &waiting.reply);
+        self.replies.values().chain(waiting).any(|reply| !reply.is_closed())
     }
 
     /// Hands waiting asks to the pipeline, as many as the connection can use.
@@ -393,6 +416,7 @@ impl Connection {
             if self.pipeline.outstanding() == 0 {
                 let now = Instant::now();
                 self.metered = (0, now);
+                self.owed = Owed::new(now);
                 self.asked_idle = Some(now);
                 self.is_stale = self.answered > 0;
             }
@@ -411,6 +435,7 @@ impl Connection {
         while let Some((id, answer)) = self.pipeline.poll_answer()? {
             self.learn(&answer, now);
             self.answered += 1;
+            self.owed.handle_answer(now);
             self.closes |= self.pipeline.is_closing();
             if let Some(reply) = self.replies.remove(&id) {
                 let _given_up = reply.send(Ok(answer));

@@ -6,6 +6,7 @@
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod io;
+mod owed;
 pub mod pipeline;
 pub mod standing;
 

@@ -143,6 +143,9 @@ pub enum Violation {
     /// The pieces that it says it has are none of this file's.
     #[error("a piece set of another file")]
     Have,
+    /// It does not answer for bytes of a file that it has whole.
+    #[error("unproven bytes of a whole holder")]
+    Unproven,
     /// Bytes came that nobody asked for.
     #[error("bytes that nobody asked for")]
     Unasked,
@@ -367,13 +370,14 @@ impl Head {
     /// What a good answer's body is, and whether there may be none.
     fn tells(&self, ask: &Ask) -> Result<(Tells, bool), Violation> {
         let file = match ask {
+            // A file of one piece is whole or not there at all, and who has it whole answers for it.
+            Ask::Piece { file, .. } if self.unproven && file.pieces() == 1 => return Err(Violation::Unproven),
             Ask::Piece { .. } => {
                 let chain = self.chain.filter(|_| !self.unproven);
                 return Ok((Tells::Piece { chain, unproven: self.unproven }, false));
             }
             Ask::Chain { file } => *file,
         };
-        // A file of one piece is whole or not there at all.
         let have = match &self.have {
             Some(_) if file.pieces() == 1 => return Err(Violation::Have),
             Some(digits) => Some(read_have(&file, digits).ok_or(Violation::Have)?),

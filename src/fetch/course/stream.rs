@@ -79,6 +79,11 @@ impl Course {
         self.attend();
     }
 
+    /// The mirror answered an ask for a part with the part, or with the whole file.
+    pub fn handle_mirror_ranges(&mut self, serves: bool) {
+        self.plan.handle_mirror_ranges(serves);
+    }
+
     /// The mirror broke off, or its answer ended too soon; `fatal` when it has not what was promised.
     pub fn handle_mirror_failed(&mut self, fatal: bool, now: Instant) {
         let run = self.stream.run.take();

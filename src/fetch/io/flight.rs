@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     ops::Range,
@@ -25,6 +25,7 @@ use crate::{
 use crate::fetch::{
     Holder, Lead, Origin, Shared,
     course::{self, Course, Deed, Sent, Setup},
+    crowd,
     ledger::{Grade, MIRROR, SourceId},
     plan::Measure,
 };
@@ -39,6 +40,8 @@ use super::{
 const DESERTED: Duration = Duration::from_secs(30);
 /// How long a peer is left alone that passed on a false piece.
 const PAUSE: Duration = Duration::from_secs(300);
+/// Holders that wait for room among those that are asked, at most.
+const MAX_PARKED: usize = 64;
 
 /// One download as it goes: its course, and what that needs of the world.
 pub(super) struct Flight<'a> {
@@ -49,6 +52,9 @@ pub(super) struct Flight<'a> {
     origin: Option<Origin>,
     course: Course,
     addresses: Vec<SocketAddr>,
+    /// Holders for whom there was no room yet.
+    parked: VecDeque<SocketAddr>,
+    chain_lent: bool,
     asks: FuturesUnordered<BoxFuture<'static, Result<Reached, Aborted>>>,
     /// Pieces asked for, each with what ends the waiting.
     waiting: HashMap<(SourceId, usize), AbortHandle>,
@@ -93,6 +99,8 @@ impl<'a> Flight<'a> {
             origin,
             course: Course::new(setup, now),
             addresses: Vec::new(),
+            parked: VecDeque::new(),
+            chain_lent: false,
             asks: FuturesUnordered::new(),
             waiting: HashMap::new(),
             stream: None,
@@ -116,9 +124,12 @@ impl<'a> Flight<'a> {
             holders_open = self.handle_holder(known);
         }
         loop {
+            self.check_deserted()?;
+            self.admit_parked();
             while let Some(deed) = self.course.poll(Instant::now()) {
                 self.carry_out(deed)?;
             }
+            self.lend_chain();
             match self.course.outcome() {
                 Some(course::Outcome::Proven(verified)) => {
                     self.first_byte.get_or_insert_with(|| self.began.elapsed());
@@ -138,7 +149,7 @@ impl<'a> Flight<'a> {
                     reached.into_iter().for_each(|reached| self.handle_reached(reached));
                 }
                 came = Stream::next(&mut self.stream) => self.handle_stream(came),
-                () = wake => self.check_deserted()?,
+                () = wake => {}
             }
         }
     }
@@ -228,15 +239,55 @@ impl<'a> Flight<'a> {
             Some(Holder::Searched) => self.course.handle_holders_ended(),
             Some(Holder::Chain(chain)) => self.course.handle_hearsay(chain),
             Some(Holder::Peer(address)) => {
-                if !self.addresses.contains(&address) && self.shared.pool.is_welcome(address) {
-                    let measure = self.measure(address);
-                    if self.course.handle_holder(measure, Instant::now()).is_some() {
-                        self.addresses.push(address);
-                    }
+                let is_known = self.addresses.contains(&address) || self.parked.contains(&address);
+                if !is_known
+                    && crowd::is_dialled(address)
+                    && self.shared.pool.is_welcome(address)
+                    && !self.admit(address)
+                    && self.parked.len() < MAX_PARKED
+                    && crowd::has_room(self.parked.iter().map(SocketAddr::ip), address.ip())
+                {
+                    self.parked.push_back(address);
                 }
             }
         }
         true
+    }
+
+    /// Takes a holder among those that are asked, if there is room for one more, and for one more of its neighbourhood.
+    fn admit(&mut self, address: SocketAddr) -> bool {
+        let sources = self.addresses.iter().zip(1..);
+        let live = sources.filter(|(_, id)| !self.course.is_gone(SourceId(*id))).map(|(address, _)| address.ip());
+        if !crowd::has_room(live, address.ip()) {
+            return false;
+        }
+        let measure = self.measure(address);
+        let admitted = self.course.handle_holder(measure, Instant::now()).is_some();
+        if admitted {
+            self.addresses.push(address);
+        }
+        admitted
+    }
+
+    /// Who failed makes room for who waits.
+    fn admit_parked(&mut self) {
+        for _each in 0..self.parked.len() {
+            let Some(address) = self.parked.pop_front() else { return };
+            if self.shared.pool.is_welcome(address) && !self.admit(address) {
+                self.parked.push_back(address);
+            }
+        }
+    }
+
+    /// Once every state is proven, an unfinished holder can give the chain too.
+    fn lend_chain(&mut self) {
+        if !self.chain_lent
+            && self.may_lend()
+            && let Some(chain) = self.course.proven_chain()
+        {
+            self.partial.lend_chain(chain);
+            self.chain_lent = true;
+        }
     }
 
     fn measure(&self, address: SocketAddr) -> Measure {
@@ -270,6 +321,10 @@ impl<'a> Flight<'a> {
             Came::Reply(reply) => {
                 match self.stream.as_ref().expect("the reply is the stream's").judge(&reply, &self.expected) {
                     Ok(skip) => {
+                        let stream = self.stream.as_ref().expect("the reply is the stream's");
+                        if stream.is_part() {
+                            self.course.handle_mirror_ranges(reply.status.as_u16() == 206);
+                        }
                         if let Some(modified) = reply.text(mirror::header::LAST_MODIFIED) {
                             let modified = modified.to_owned();
                             self.lead.progress.send_modify(|progress| progress.last_modified = Some(modified));

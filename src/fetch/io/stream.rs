@@ -113,6 +113,11 @@ impl Stream {
         judged.map_err(|(fatal, why)| (fatal && self.routes().all_gone(), why))
     }
 
+    /// Whether less than the whole file is asked for.
+    pub fn is_part(&self) -> bool {
+        self.at > 0 || self.until < self.size
+    }
+
     /// Takes the reply's body for the bytes to come.
     pub fn begin(&mut self, reply: Box<Reply>, skip: u64) {
         self.skip = skip;
@@ -139,7 +144,7 @@ impl Stream {
     /// Asks the mirror whose turn it is for what is missing.
     fn ask(&mut self) {
         let (at, until) = (self.at, self.until);
-        let whole = at == 0 && until == self.size;
+        let whole = !self.is_part();
         let (location, if_range, has_other) = {
             let routes = self.routes();
             (routes.location().clone(), routes.if_range().map(str::to_owned), routes.has_other())

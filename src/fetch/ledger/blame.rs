@@ -2,7 +2,7 @@
 
 use crate::hash::{Expected, State, Step};
 
-use super::{Finding, Grade, Ledger, MIRROR, Slot, SourceId};
+use super::{Finding, Ledger, MIRROR, Slot, SourceId};
 
 /// Failed copies remembered for one piece.
 const MAX_UNFIT: usize = 16;
@@ -67,9 +67,9 @@ impl Ledger {
                     }
                     self.doubt(piece, source, grade);
                 }
-                Slot::Raw(sender) if sender == source => {
+                Slot::Raw { source: sender, grade } if sender == source => {
                     self.put(piece, Slot::Missing);
-                    self.findings.push(Finding::Discarded { source, grade: Grade::Raw, piece });
+                    self.findings.push(Finding::Discarded { source, grade, piece });
                 }
                 _ => {}
             }

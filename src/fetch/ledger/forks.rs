@@ -2,7 +2,7 @@
 
 use crate::hash::{ContentHash, PieceChain, Step};
 
-use super::{Finding, Grade, Ledger, MIRROR, Slot, SourceId, State};
+use super::{Finding, Ledger, MIRROR, Slot, SourceId, State};
 
 /// Distinct chains kept at a time, at most: one a peer that a download has.
 const MAX_CLAIMS: usize = 32;
@@ -113,7 +113,7 @@ impl Ledger {
                 self.put(piece, Slot::Missing);
                 self.findings.push(Finding::Discarded { source, grade, piece });
             } else if broken {
-                self.put(piece, Slot::Raw(source));
+                self.put(piece, Slot::Raw { source, grade });
             }
             if source != MIRROR && !broken && piece < self.front {
                 let before = piece.checked_sub(1).map(|before| self.slots[before]);
@@ -201,8 +201,8 @@ impl Ledger {
     /// What lies there unjudged can be judged by a claim.
     fn judge_raw(&mut self) {
         for piece in 0..self.anchor {
-            if let Slot::Raw(source) = self.slots[piece] {
-                self.put(piece, Slot::Doubted { source, grade: Grade::Raw });
+            if let Slot::Raw { source, grade } = self.slots[piece] {
+                self.put(piece, Slot::Doubted { source, grade });
                 self.findings.push(Finding::Reread { piece });
             }
         }

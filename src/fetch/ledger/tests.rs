@@ -137,7 +137,7 @@ fn without_a_claim_no_piece_of_several_can_be_judged_but_the_one_that_closes_the
     let file = file(4, 3);
     let mut ledger = Ledger::new(file.expected);
     assert!(!ledger.has_claim());
-    assert_eq!(ledger.handle_piece(0, ALICE, Grade::Proven, file.piece(0)), Ruling::Unjudged);
+    assert_eq!(ledger.handle_piece(0, ALICE, Grade::Proven, file.piece(0)), Ruling::Raw);
     file.stream(&mut ledger, 0, file.piece(0));
     file.stream(&mut ledger, 1, file.piece(1));
     assert_eq!(ledger.handle_piece(2, ALICE, Grade::Proven, file.piece(2)), Ruling::Kept);
@@ -303,4 +303,38 @@ fn whatever_liars_do_the_file_is_proven_and_the_honest_stay_clean() {
         }
         assert_eq!(ContentHash::of(&disk.concat()), file.expected.hash, "seed {seed}");
     }
+}
+
+#[test]
+fn a_proven_piece_that_no_chain_judges_yet_is_kept_and_answered_for() {
+    let file = file(61, 6);
+    for lies in [false, true] {
+        let mut ledger = Ledger::new(file.expected);
+        let sent = if lies { file.false_piece(2) } else { file.piece(2).to_vec() };
+        assert_eq!(ledger.handle_piece(2, MALLORY, Grade::Proven, &sent), Ruling::Raw);
+        assert!(!ledger.is_missing(2));
+        ledger.handle_claim(file.chain.clone(), Some(ALICE));
+        assert_eq!(ledger.poll_finding(), Some(Finding::Reread { piece: 2 }));
+        ledger.handle_reread(2, &sent);
+        assert_eq!(ledger.is_missing(2), lies);
+        for piece in (2..6).rev() {
+            ledger.handle_piece(piece, ALICE, Grade::Proven, file.piece(piece));
+        }
+        let findings: Vec<_> = std::iter::from_fn(|| ledger.poll_finding()).collect();
+        let convicted = findings.contains(&Finding::Convicted { source: MALLORY, piece: 2 });
+        let proven = findings.contains(&Finding::Proven { source: MALLORY, piece: 2 });
+        assert_eq!((convicted, proven), (lies, !lies), "{findings:?}");
+    }
+}
+
+#[test]
+fn the_chain_is_known_when_all_but_the_first_piece_are_proven() {
+    let file = file(62, 5);
+    let mut ledger = Ledger::new(file.expected);
+    ledger.handle_claim(file.chain.clone(), None);
+    for piece in (1..5).rev() {
+        assert_eq!(ledger.proven_chain(), None);
+        ledger.handle_piece(piece, ALICE, Grade::Proven, file.piece(piece));
+    }
+    assert_eq!(ledger.proven_chain(), Some(file.chain));
 }

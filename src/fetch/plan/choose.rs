@@ -56,7 +56,8 @@ impl Plan {
             .usable(ledger, now)
             .filter(|(_, peer)| peer.asked.len() < peer.depth().min(fair))
             .map(|(source, peer)| {
-                let doubtful = self.is_discredited(ledger, source);
+                // Without a chain those go first who have not been found to give nothing.
+                let doubtful = self.is_discredited(ledger, source) || (swarming && peer.refused);
                 (doubtful, !is_tried_next(peer), peer.finish(now), peer.given + peer.asked.len(), source)
             })
             .collect();

@@ -23,6 +23,8 @@ const QUICK: f64 = 1.0e6;
 const LONG: f64 = 2.5;
 /// A mirror that has yielded comes back when peers are slower than this part of its rate.
 const COMES_BACK: f64 = 0.7;
+/// How long a mirror that failed is left alone at most.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// Time and bytes over which the mirror's rate is measured.
 const METER: (Duration, u64) = (Duration::from_millis(250), 64 * 1024);
 /// How often what the mirror sent may fit no claim.
@@ -36,7 +38,10 @@ const PAUSE: Range<u64> = 300..900;
 
 #[derive(Debug)]
 pub(super) struct Mirror {
+    /// Whether it may have what was promised.
     pub usable: bool,
+    /// Whether it gives parts of a file; one that does not sends all that comes before them too.
+    ranges: bool,
     pub run: Option<Run>,
     strikes: u32,
     retry_at: Option<Instant>,
@@ -68,6 +73,7 @@ impl Mirror {
     pub fn new(usable: bool, now: Instant) -> Self {
         Self {
             usable,
+            ranges: true,
             run: None,
             strikes: 0,
             retry_at: None,
@@ -78,6 +84,11 @@ impl Mirror {
             unfit: None,
             pause_until: None,
         }
+    }
+
+    /// Whether nothing more is to be expected of it: it has not the file, or has failed again and again.
+    pub fn is_spent(&self) -> bool {
+        !self.usable || self.strikes >= MIRROR_STRIKES
     }
 
     pub fn halt(&mut self) -> Option<Wish> {
@@ -152,23 +163,32 @@ impl Plan {
     pub fn handle_mirror_failed(&mut self, fatal: bool, now: Instant) {
         self.mirror.run = None;
         self.mirror.strikes += 1;
-        self.mirror.usable &= !fatal && self.mirror.strikes < MIRROR_STRIKES;
-        self.mirror.retry_at = Some(now + Duration::from_millis(100) * 4u32.pow(self.mirror.strikes.min(4) - 1));
+        self.mirror.usable &= !fatal;
+        let pause = Duration::from_millis(100) * 4u32.pow(self.mirror.strikes.min(4) - 1);
+        self.mirror.retry_at = Some(now + pause.min(LONGEST_PAUSE));
+    }
+
+    /// An ask for a part was answered with the part, or, when the mirror does not serve ranges, with the whole file.
+    pub fn handle_mirror_ranges(&mut self, serves: bool) {
+        self.mirror.ranges = serves;
     }
 
     pub(super) fn steer_mirror(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
         let front = ledger.front().0;
         let wanted = front < ledger.anchor() && self.mirror_wanted(ledger, now);
-        let shares = self.is_swarming(ledger) && self.is_shared(now);
+        let ranges = self.mirror.ranges;
+        let shares = ranges && self.is_swarming(ledger) && self.sharing(now).next().is_some() && self.is_shared(now);
         if let Some(run) = self.mirror.run {
             let is_over = if !run.at_front {
-                !ledger.is_missing(run.from)
+                !ranges || !ledger.is_missing(run.from)
             } else if shares && run.until > run.from + 1 {
                 // Where it stands in a piece decides: what was begun is worth its end.
                 let begun = run.bytes.saturating_sub((front - run.from.min(front)) as u64 * PIECE_SIZE);
                 front > run.from && begun < PIECE_SIZE / 4
             } else {
-                front >= run.until || self.is_underway(front, now) || !wanted && self.may_yield(ledger, run, now)
+                // What a mirror without ranges has begun is not asked for again: that would cost all that comes before.
+                let may_end = || self.is_underway(front, now) || !wanted && self.may_yield(ledger, run, now);
+                front >= run.until || ranges && may_end()
             };
             return if is_over { self.mirror.halt() } else { None };
         }
@@ -184,6 +204,7 @@ impl Plan {
         if let Some(piece) = self.stuck(ledger, now).filter(|_| !self.has_room(ledger, now))
             && piece > front
             && self.mirror.unfit.is_none()
+            && ranges
         {
             return Some(self.stream(piece, piece + 1, false, now));
         }
@@ -253,6 +274,9 @@ impl Plan {
     /// The mirror's run ends before what is held or expected from peers, and is short while peers may take the rest.
     fn run_end(&self, ledger: &Ledger, front: usize, now: Instant) -> usize {
         let end = ledger.anchor();
+        if !self.mirror.ranges {
+            return (front + 1..end).find(|&piece| !ledger.is_missing(piece)).unwrap_or(end);
+        }
         let alone = !self.peers.iter().any(|peer| peer.is_usable(now) && peer.rate.is_some());
         let stretch = self.mirror.rate.map_or(0, |rate| (rate * STRETCH.as_secs_f64() / PIECE_SIZE as f64) as usize);
         let limit = if alone || self.mirror_use == MirrorUse::First { end } else { end.min(front + RUN.max(stretch)) };
@@ -294,8 +318,13 @@ impl Plan {
     /// Whether the mirror gives so little that others are likely to draw on it too.
     fn is_shared(&self, now: Instant) -> bool {
         let Some(rate) = self.mirror.rate else { return false };
-        let peers: f64 = self.peers.iter().filter(|peer| peer.is_usable(now)).filter_map(|peer| peer.rate).sum();
+        let peers: f64 = self.sharing(now).filter_map(|peer| peer.rate).sum();
         rate < SHARED || peers >= rate
+    }
+
+    /// Peers that have part of the file and give it.
+    fn sharing(&self, now: Instant) -> impl Iterator<Item = &Peer> {
+        self.peers.iter().filter(move |peer| peer.is_sharing(now))
     }
 
     /// One piece for all: what no known holder has, at random, and the front now and then.
@@ -304,14 +333,17 @@ impl Plan {
             return None;
         }
         let (front, since) = self.front_since;
-        let holders = self.peers.iter().filter(|peer| !peer.gone && peer.have.some().is_some()).count() as u32;
+        if now >= since + FRONT_PATIENCE && ledger.is_missing(front) && !self.is_underway(front, now) {
+            return Some(self.stream(front, front + 1, true, now));
+        }
+        let sharing: Vec<_> = self.sharing(now).collect();
+        let holders = sharing.len() as u32;
         let is_asked = |piece: usize| self.peers.iter().any(|peer| peer.expected(piece).is_some());
         let free = |piece: &usize| ledger.is_missing(*piece) && !is_asked(*piece);
-        let rare: Vec<usize> =
-            (front..ledger.anchor()).filter(|&piece| free(&piece) && self.holders_of[piece] == 0).collect();
-        let overdue = now >= since + FRONT_PATIENCE;
+        let is_held = |piece: usize| sharing.iter().any(|peer| peer.have.has(piece));
+        let rare: Vec<usize> = (front..ledger.anchor()).filter(|piece| free(piece) && !is_held(*piece)).collect();
         let lacks_front = free(&front) && (front == 0 || rare.first() == Some(&front));
-        if lacks_front && (front == 0 || self.rng.random_ratio(if overdue { 3 } else { 1 }, holders + 3)) {
+        if lacks_front && (front == 0 || self.rng.random_ratio(1, holders + 3)) {
             return Some(self.stream(front, front + 1, true, now));
         }
         let candidates = if rare.is_empty() && now >= self.peers_heard + FRONT_PATIENCE {

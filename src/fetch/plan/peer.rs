@@ -80,6 +80,10 @@ pub(super) struct Peer {
     pub busy_until: Option<Instant>,
     pub chain: Chain,
     pub have: Have,
+    /// Whether it said that it has the whole file.
+    pub is_whole: bool,
+    /// It did not give a piece that it was asked for, and none since.
+    pub refused: bool,
     /// Its pieces fitted no claim once before; the next time it is out.
     pub second_chance: bool,
 }
@@ -99,6 +103,8 @@ impl Peer {
             busy_until: None,
             chain: Chain::Unasked,
             have: Have::All,
+            is_whole: false,
+            refused: false,
             second_chance: false,
         }
     }
@@ -120,6 +126,7 @@ impl Peer {
         self.round_trip = measure.round_trip.or(self.round_trip);
         self.handle_answered(piece, now);
         self.given += 1;
+        self.refused = false;
         self.strikes = 0;
     }
 
@@ -153,6 +160,12 @@ impl Peer {
 
     pub fn is_usable(&self, now: Instant) -> bool {
         !self.gone && self.busy_until.is_none_or(|until| until <= now)
+    }
+
+    /// Whether it is one more that has part of the file: it says that it has something, and gives it when it is asked.
+    pub fn is_sharing(&self, now: Instant) -> bool {
+        let says = self.have.some().is_some_and(|pieces| !pieces.is_empty());
+        says && !self.gone && !self.refused && (0..self.asked.len()).all(|at| now < self.late_at(at))
     }
 
     pub fn is_being_questioned(&self, now: Instant) -> bool {

@@ -180,6 +180,16 @@ fn liars_alone_beside_a_mirror_change_nothing() {
 }
 
 #[test]
+fn whole_holders_that_answer_for_nothing_are_asked_once_and_left_alone() {
+    let file = File::sized(12, 8_000_000);
+    let peers = vec![Node::of(Manner::Evades, 10e6), Node::new(1e6), Node::of(Manner::Evades, 10e6)];
+    let client = go(&file, MirrorUse::Sparing, None, peers);
+    assert_eq!(client.paused, [0, 2].into());
+    let wasted = wasted(&client, &file);
+    assert!(wasted <= 8.0, "{wasted:.2} pieces wasted");
+}
+
+#[test]
 fn apt_gets_its_first_byte_at_once_and_never_idles() {
     let file = File::sized(11, 30_000_000);
     let honest = |rate| Node::new(rate);

@@ -49,6 +49,7 @@ fn random_manner(rng: &mut StdRng, pieces: usize) -> Manner {
         EndlessHead,
         TwoLengths,
         Trickles,
+        Evades,
     ];
     manners[rng.random_range(0..manners.len())]
 }

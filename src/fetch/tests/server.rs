@@ -53,6 +53,8 @@ pub enum Manner {
     TwoLengths,
     /// One byte a second.
     Trickles,
+    /// Has the whole file and answers for none of its bytes.
+    Evades,
 }
 
 /// What becomes of a connection after an answer.
@@ -182,6 +184,8 @@ pub fn answer(file: &File, manner: Manner, asked: Asked) -> Option<(Vec<Bytes>, 
             stays(good(206, &two, file.piece(piece)))
         }
         Manner::Trickles => stays(honest()),
+        Manner::Evades if asked == Asked::Have => stays(honest()),
+        Manner::Evades => stays(piece_answer(file, piece, file.piece(piece), "X-Huddle-Unproven: 1\r\n")),
     }
 }
 

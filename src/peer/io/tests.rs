@@ -157,3 +157,23 @@ async fn the_connection_of_a_convicted_peer_ends_and_what_it_owes_is_asked_elsew
     assert_eq!((first, second), (Err(Failure::Unwelcome), Err(Failure::Unwelcome)));
     assert_eq!(pool.snapshot().connections, 0);
 }
+
+#[tokio::test]
+async fn the_connection_of_a_peer_that_trickles_ends_with_the_last_who_waits() {
+    let listener = TcpListener::bind("127.9.8.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let pool = Pool::new(None);
+    let (mut stream, _) = tokio::select! {
+        _answer = pool.ask(peer, Ask::Piece { file: file(9), index: 0 }) => panic!("nothing was sent"),
+        stream = async {
+            let (mut stream, from) = listener.accept().await.expect("a peer");
+            heads(&mut stream, 1).await;
+            (stream, from)
+        } => stream,
+    };
+    // Nobody waits for the answer now, and nobody can ask again.
+    pool.shared.lock().connections.clear();
+    stream.write_all(b"HTTP").await.expect("sent");
+    let ended = timeout(Duration::from_secs(5), stream.read(&mut [0; 16])).await.expect("it ends");
+    assert!(!ended.is_ok_and(|read| read > 0));
+}

@@ -132,6 +132,14 @@ fn a_piece_that_is_not_there_yet_and_one_without_proof_are_told_from_others() {
 }
 
 #[test]
+fn who_has_the_only_piece_of_a_file_answers_for_it() {
+    let mut pipeline = pipeline();
+    pipeline.ask(1, piece(small(3), 0));
+    pipeline.handle_bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nX-Huddle-Unproven: 1\r\n\r\nabc");
+    assert_eq!(answers(&mut pipeline), Err(Violation::Unproven));
+}
+
+#[test]
 fn an_answer_without_one_exact_length_is_a_violation() {
     for fields in [
         "Content-Length: 4",
