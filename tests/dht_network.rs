@@ -69,3 +69,13 @@ fn real_nodes_find_what_was_announced_though_a_third_of_whom_they_know_is_dead()
     assert!(found >= 99, "seed {seed}: {found} of 100");
     assert!(p50[0] <= 90 && p50[1] <= 400 && p90[1] <= 700, "seed {seed}: {p50:?} {p90:?} ms");
 }
+
+#[test]
+fn holding_costs_by_keepers_and_not_by_files() {
+    let seed = seed();
+    let spent = cases::holding(Internet::new(seed), 150, 500, Duration::from_secs(30 * 60));
+    println!("seed {seed}: {spent:.0?} B/s by tier and for all");
+    let alone: f64 = spent[..4].iter().sum();
+    assert!(spent[4] > 0.0 && spent[4] < 200.0, "seed {seed}: {spent:.0?} B/s");
+    assert!(spent[4] < alone * 1.1, "seed {seed}: {spent:.0?} B/s");
+}

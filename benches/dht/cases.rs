@@ -7,7 +7,12 @@ use std::{
 };
 
 use apt_huddle::{
-    dht::{contact::Contact, id::Id, realm::Realm, storage::Storage},
+    dht::{
+        contact::Contact,
+        id::Id,
+        realm::Realm,
+        storage::{Storage, TTL},
+    },
     hash::Expected,
 };
 use rand::{RngExt, rngs::StdRng};
@@ -138,7 +143,7 @@ fn crc32c(bytes: &[u8]) -> u32 {
 
 /// A store of so many records of others, each under a key of its own.
 pub fn stored(records: usize) -> Storage {
-    let mut storage = Storage::new(Id::new([0; 20]));
+    let mut storage = Storage::new(Id::new([0; 20]), TTL);
     for n in 0..records as u32 {
         let key = Realm::public().key(&file(u64::from(n)).hash);
         let holder = SocketAddr::from((Ipv4Addr::from_bits(0x1400_0000 + (n << 8)), 80));
@@ -215,4 +220,48 @@ fn session(rng: &mut StdRng) -> Duration {
     const SCALE_HOURS: f64 = 8.42;
     let hours = SCALE_HOURS * (-(1.0 - unit(rng.random())).ln()).powf(1.0 / SHAPE);
     Duration::from_secs_f64(3600.0 * hours.min(1000.0))
+}
+
+/// Pieces of files of each tier, and how many in a hundred packages are of it.
+pub const TIERS: [(&str, usize, usize); 4] = [("1 piece", 1, 81), ("2-4", 3, 11), ("5-69", 20, 7), ("70+", 100, 1)];
+
+/// What holding so many packages costs: bytes of questions a second, beyond those of a node that holds nothing. First those
+/// of a holder of each tier alone, then of one of all. They have announced all of it before, and refresh it as the hour goes.
+pub fn holding(internet: Internet, nodes: usize, packages: usize, measured: Duration) -> [f64; TIERS.len() + 1] {
+    let mut world = World::new(internet, 11);
+    world.grow(nodes, 5 * MINUTE);
+    world.run(5 * MINUTE);
+    let mut held: [Vec<Expected>; TIERS.len() + 1] = Default::default();
+    for n in 0..packages as u64 {
+        let mut part = n as usize % 100;
+        let is_of = |(_, _, share): &(&str, usize, usize)| {
+            let is_within = part < *share;
+            part = part.saturating_sub(*share);
+            is_within
+        };
+        let tier = TIERS.iter().position(is_of).expect("shares make a hundred");
+        let mut file = file(1_000_000 + n);
+        file.size = TIERS[tier].1 as u64 * 512 * 1024 - 1;
+        held[tier].push(file);
+        held[TIERS.len()].push(file);
+    }
+    held.iter_mut().for_each(|files| files.sort_by_cached_key(|file| Realm::public().key(&file.hash)));
+    // The last one holds nothing.
+    let hosts: Vec<usize> = (0..=held.len()).map(|nth| nodes / 8 * (nth + 1)).collect();
+    let turn = |world: &mut World, minutes: u64| {
+        for minute in 0..minutes {
+            for (files, host) in held.iter().zip(&hosts) {
+                let at = |minute: u64| (files.len() as u64 * minute / 60) as usize;
+                files[at(minute % 60)..at(minute % 60 + 1)]
+                    .chunks(40)
+                    .for_each(|files| world.publish_many(*host, files));
+            }
+            world.run(MINUTE);
+        }
+    };
+    turn(&mut world, 60);
+    let before: Vec<u64> = hosts.iter().map(|host| world.sent(*host)).collect();
+    turn(&mut world, measured.as_secs() / 60);
+    let spent = |nth: usize| (world.sent(hosts[nth]) - before[nth]) as f64 / measured.as_secs_f64();
+    std::array::from_fn(|nth| (spent(nth) - spent(TIERS.len() + 1)).max(0.0))
 }

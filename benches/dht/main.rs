@@ -26,8 +26,14 @@ fn main() {
     let internet = Internet::new(seed);
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Case = (&'static str, fn(Internet));
-    let cases: [Case; 5] =
-        [("calculated", calculated), ("memory", memory), ("real", real), ("hostile", hostile), ("churn", churn)];
+    let cases: [Case; 6] = [
+        ("holding", holding),
+        ("calculated", calculated),
+        ("memory", memory),
+        ("real", real),
+        ("hostile", hostile),
+        ("churn", churn),
+    ];
     for (name, case) in cases {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
             let start = Instant::now();
@@ -85,6 +91,17 @@ fn churn(internet: Internet) {
         "{nodes} real nodes, {} gone in {hours} h: {part:.2} % of {} found (99.5)",
         churned.gone, churned.searches
     );
+}
+
+fn holding(internet: Internet) {
+    let (nodes, packages) = (variable("NODES", 10_000), variable("PACKAGES", 5_000));
+    let minutes = variable("MINUTES", 60);
+    let spent = cases::holding(internet, nodes, packages, Duration::from_secs(60 * minutes));
+    println!("{nodes} real nodes, {packages} packages held and refreshed: bytes sent a second, by tier");
+    for ((tier, _, share), spent) in cases::TIERS.into_iter().zip(spent) {
+        println!("  {tier:8} {share:2} %: {spent:.0} B/s, alone");
+    }
+    println!("  all: {:.0} B/s (at most 1000, goal 200)", spent[cases::TIERS.len()]);
 }
 
 fn memory(internet: Internet) {

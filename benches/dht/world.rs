@@ -83,6 +83,7 @@ pub struct World {
     coming: BinaryHeap<Reverse<(Duration, u64, Happening)>>,
     sequence: u64,
     followed: HashMap<(usize, JobId), Followed>,
+    sent: HashMap<usize, u64>,
     loss: f64,
 }
 
@@ -99,6 +100,7 @@ impl World {
             coming: BinaryHeap::new(),
             sequence: 0,
             followed: HashMap::new(),
+            sent: HashMap::new(),
             loss: 1.0 - (1.0 - super::internet::LOSS).sqrt(),
         }
     }
@@ -167,6 +169,20 @@ impl World {
         self.follow(host, job, before)
     }
 
+    /// Begins to announce files together.
+    pub fn publish_many(&mut self, host: usize, files: &[Expected]) {
+        let chain =
+            |file| PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
+        let files: Vec<_> = files.iter().map(|file| (*file, chain(file))).collect();
+        self.hosts[host].node.publish_many(&files, PORT, self.now);
+        self.touch(host);
+    }
+
+    /// Bytes of questions that a host has sent.
+    pub fn sent(&self, host: usize) -> u64 {
+        self.sent.get(&host).copied().unwrap_or(0)
+    }
+
     /// Begins a search.
     pub fn find(&mut self, host: usize, file: &Expected) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
@@ -230,7 +246,7 @@ impl World {
                     }
                 }
                 // Nobody here probes, or has its port tried.
-                Output::Event(Event::Heard(..) | Event::Dial(..)) => {}
+                Output::Event(Event::Heard(..) | Event::Told(..) | Event::Dial(..)) => {}
             }
         }
         let timer = self.hosts[host].node.next_timeout().max(self.now);
@@ -248,6 +264,9 @@ impl World {
     }
 
     fn carry(&mut self, by: usize, Transmit { to, via, datagram }: Transmit) {
+        if via.is_none() {
+            *self.sent.entry(by).or_default() += datagram.len() as u64;
+        }
         if let Some(liar) = self.liars.iter().position(|liar| liar.addr == to) {
             let (from, soon) = (self.hosts[by].addr, self.now + LIARS_TAKE);
             return self.come(soon, Happening::Lie { liar, from, datagram });

@@ -1,20 +1,35 @@
 //! When each held file is announced next: a machine without clock.
 //!
-//! A file is due at once when it comes and when what is told of it changes, about hourly afterwards, each at a time of its
-//! own, and, when no node took it, again after a pause that doubles.
+//! A file is due at once when it comes and when what is told of it changes, and, when no node took it, again after a pause
+//! that doubles. Otherwise the key space is a dial, and a hand goes round it once an hour: a file is due when the hand
+//! is at its place. So announcements are spread over the hour, those whose places are near each other come together, and can
+//! go in the same datagrams. Each host draws where its hand begins.
+//!
+//! ```text
+//!   place  0 ..... a .. b ......................... c ....... 2^64   the hour
+//!                  ^ due now, b and what else comes within AHEAD goes along
+//! ```
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::hash::ContentHash;
+use crate::{dht::Id, hash::ContentHash};
 
-/// Time between two announcements of a file; nodes keep one for 130 minutes.
+/// One turn of the hand; nodes keep an announcement for 130 minutes, so that one may fail.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
-/// By how much an interval may be shortened, so that what came together does not stay together.
+/// A file that was announced so short a time before the hand comes is left for the next turn.
+const FRESH: Duration = Duration::from_secs(5 * 60);
+/// What is due so soon goes along with its neighbours.
+const AHEAD: Duration = Duration::from_secs(3 * 60);
+/// Most files announced together.
+const MAX_TOGETHER: usize = 40;
+/// Most neighbours that are looked at for them.
+const MAX_LOOKED_AT: usize = 8 * MAX_TOGETHER;
+/// By how much a pause may be shortened, so that what failed together does not stay together.
 const JITTER: f64 = 0.2;
 /// The first pause after an announcement that no node took.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -23,12 +38,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Schedule {
     rng: StdRng,
-    due: BTreeSet<(Instant, ContentHash)>,
-    files: HashMap<ContentHash, File>,
+    /// When the hand stood at place 0, at some time.
+    origin: Instant,
+    due: BTreeSet<(Instant, Id)>,
+    files: BTreeMap<Id, File>,
+    places: HashMap<ContentHash, Id>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct File {
+    hash: ContentHash,
     /// When it is due; `None` while it is being announced.
     due: Option<Instant>,
     /// Announcements in a row that no node took.
@@ -39,55 +58,78 @@ struct File {
 
 impl Schedule {
     /// An empty schedule.
-    pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), due: BTreeSet::new(), files: HashMap::new() }
+    pub fn new(seed: u64, now: Instant) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let origin = now + PERIOD.mul_f64(rng.random());
+        Self { rng, origin, due: BTreeSet::new(), files: BTreeMap::new(), places: HashMap::new() }
     }
 
-    /// A file is held from now on.
-    pub fn handle_held(&mut self, hash: ContentHash, now: Instant) {
-        if !self.files.contains_key(&hash) {
-            self.set(hash, now, 0);
+    /// A file is held from now on, and is announced at that place.
+    pub fn handle_held(&mut self, hash: ContentHash, place: Id, now: Instant) {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.places.entry(hash) {
+            vacant.insert(place);
+            self.files.insert(place, File { hash, due: None, failures: 0, changed: false });
+            self.set(place, now, 0);
         }
     }
 
     /// There is something new to tell of a file that is held: it is due at once, or as soon as it was announced.
     pub fn handle_changed(&mut self, hash: ContentHash, now: Instant) {
-        match self.files.get_mut(&hash) {
-            Some(file) if file.due.is_none() => file.changed = true,
-            Some(_) => self.set(hash, now, 0),
-            None => {}
+        let Some(&place) = self.places.get(&hash) else { return };
+        let file = self.files.get_mut(&place).expect("a file that is held has a place");
+        if file.due.is_none() {
+            file.changed = true;
+        } else {
+            self.set(place, now, 0);
         }
     }
 
     /// A file is held no more, or may not be told of.
     pub fn handle_gone(&mut self, hash: ContentHash) {
-        if let Some(File { due: Some(due), .. }) = self.files.remove(&hash) {
-            self.due.remove(&(due, hash));
+        let Some(place) = self.places.remove(&hash) else { return };
+        if let Some(File { due: Some(due), .. }) = self.files.remove(&place) {
+            self.due.remove(&(due, place));
         }
     }
 
     /// An announcement ended; so many nodes keep it.
     pub fn handle_announced(&mut self, hash: ContentHash, stored: usize, now: Instant) {
-        let Some(file) = self.files.get(&hash).copied() else { return };
+        let Some((place, file)) = self.under_way(&hash) else { return };
         if file.changed {
-            return self.set(hash, now, 0);
+            return self.set(place, now, 0);
         }
         let failures = if stored == 0 { file.failures + 1 } else { 0 };
-        let interval = match failures {
-            0 => PERIOD,
-            failures => FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(PERIOD),
+        let due = match failures {
+            0 => self.next_turn(&place, now),
+            failures => {
+                let pause = FIRST_PAUSE.saturating_mul(1 << (failures - 1).min(16)).min(PERIOD);
+                now + pause.mul_f64(1.0 - JITTER * self.rng.random::<f64>())
+            }
         };
-        let due = now + interval.mul_f64(1.0 - JITTER * self.rng.random::<f64>());
-        self.set(hash, due, failures);
+        self.set(place, due, failures);
     }
 
-    /// The next file that is due, until there is none. It is not due again before [`Schedule::handle_announced`].
+    /// An announcement was stopped before its end, and not for this file's sake: it is due as before.
+    pub fn handle_stopped(&mut self, hash: ContentHash, now: Instant) {
+        if let Some((place, file)) = self.under_way(&hash) {
+            self.set(place, now, file.failures);
+        }
+    }
+
+    /// The files that are to be announced now, in the order of their places; none: nothing is due. They are not due again
+    /// before [`Schedule::handle_announced`] or [`Schedule::handle_stopped`].
     #[must_use]
-    pub fn poll(&mut self, now: Instant) -> Option<ContentHash> {
-        let (due, hash) = self.due.first().copied().filter(|(due, _)| *due <= now)?;
-        self.due.remove(&(due, hash));
-        self.files.get_mut(&hash).expect("what is due is held").due = None;
-        Some(hash)
+    pub fn poll(&mut self, now: Instant) -> Vec<ContentHash> {
+        let Some(&(_, first)) = self.due.first().filter(|(due, _)| *due <= now) else { return Vec::new() };
+        let is_near = |file: &File| file.due.is_some_and(|due| due <= now + AHEAD);
+        let near = self.files.range_mut(first..).take(MAX_LOOKED_AT).filter(|(_, file)| is_near(file));
+        let mut together = Vec::new();
+        for (place, file) in near.take(MAX_TOGETHER) {
+            let due = file.due.take().expect("it is due soon");
+            self.due.remove(&(due, *place));
+            together.push(file.hash);
+        }
+        together
     }
 
     /// When a file is due next.
@@ -95,96 +137,31 @@ impl Schedule {
         self.due.first().map(|(due, _)| *due)
     }
 
-    fn set(&mut self, hash: ContentHash, due: Instant, failures: u32) {
-        let before = self.files.insert(hash, File { due: Some(due), failures, changed: false });
-        if let Some(File { due: Some(before), .. }) = before {
-            self.due.remove(&(before, hash));
+    fn under_way(&self, hash: &ContentHash) -> Option<(Id, File)> {
+        let place = *self.places.get(hash)?;
+        self.files.get(&place).copied().filter(|file| file.due.is_none()).map(|file| (place, file))
+    }
+
+    /// When the hand comes to a place, after it is worth to say the same again.
+    fn next_turn(&self, place: &Id, now: Instant) -> Instant {
+        let first = u32::from_be_bytes(*place.as_bytes().first_chunk().expect("an id has more than 4 bytes"));
+        let at = PERIOD.mul_f64(f64::from(first) / (f64::from(u32::MAX) + 1.0));
+        // The origin may lie ahead, by less than one turn.
+        let earliest = (now + FRESH + PERIOD).saturating_duration_since(self.origin);
+        let turns = earliest.saturating_sub(at).as_secs_f64() / PERIOD.as_secs_f64();
+        let due = self.origin + at + PERIOD.mul_f64(turns.ceil());
+        due.checked_sub(PERIOD).unwrap_or(due)
+    }
+
+    fn set(&mut self, place: Id, due: Instant, failures: u32) {
+        let file = self.files.get_mut(&place).expect("only files that are held are set");
+        if let Some(before) = file.due.replace(due) {
+            self.due.remove(&(before, place));
         }
-        self.due.insert((due, hash));
+        (file.failures, file.changed) = (failures, false);
+        self.due.insert((due, place));
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[expect(clippy::disallowed_methods, reason = "only as an origin for differences")]
-    fn start() -> Instant {
-        Instant::now()
-    }
-
-    fn file(name: &str) -> ContentHash {
-        ContentHash::of(name.as_bytes())
-    }
-
-    #[test]
-    fn a_file_is_due_at_once_and_then_about_hourly() {
-        let (mut schedule, now) = (Schedule::new(1), start());
-        schedule.handle_held(file("a"), now);
-        schedule.handle_held(file("a"), now);
-        assert_eq!(schedule.poll(now), Some(file("a")));
-        assert_eq!((schedule.poll(now), schedule.next_wake()), (None, None), "being announced");
-        schedule.handle_announced(file("a"), 8, now);
-        let next = schedule.next_wake().expect("again") - now;
-        assert!(next <= PERIOD && next >= PERIOD.mul_f64(1.0 - JITTER), "{next:?}");
-    }
-
-    #[test]
-    fn what_nobody_took_is_tried_again_soon_then_later() {
-        let (mut schedule, mut now) = (Schedule::new(2), start());
-        schedule.handle_held(file("a"), now);
-        let mut pauses = Vec::new();
-        for _ in 0..12 {
-            assert_eq!(schedule.poll(now), Some(file("a")));
-            schedule.handle_announced(file("a"), 0, now);
-            let next = schedule.next_wake().expect("again");
-            pauses.push(next - now);
-            now = next;
-        }
-        assert!(pauses[0] <= FIRST_PAUSE && pauses[3] > 4 * FIRST_PAUSE && pauses.iter().all(|pause| *pause <= PERIOD));
-    }
-
-    #[test]
-    fn what_is_gone_is_not_due_even_when_it_was_being_announced() {
-        let (mut schedule, now) = (Schedule::new(3), start());
-        schedule.handle_held(file("a"), now);
-        schedule.handle_held(file("b"), now);
-        let first = schedule.poll(now).expect("two are due");
-        let other = if first == file("a") { file("b") } else { file("a") };
-        schedule.handle_gone(first);
-        schedule.handle_announced(first, 8, now);
-        schedule.handle_gone(other);
-        assert_eq!((schedule.poll(now + 2 * PERIOD), schedule.next_wake()), (None, None));
-    }
-
-    #[test]
-    fn what_changes_is_due_at_once_and_when_it_was_being_announced_right_after() {
-        let (mut schedule, now) = (Schedule::new(5), start());
-        schedule.handle_changed(file("a"), now);
-        assert_eq!(schedule.next_wake(), None, "not held");
-        schedule.handle_held(file("a"), now);
-        assert_eq!(schedule.poll(now), Some(file("a")));
-        schedule.handle_changed(file("a"), now);
-        assert_eq!(schedule.poll(now), None, "being announced");
-        schedule.handle_announced(file("a"), 8, now);
-        assert_eq!(schedule.poll(now), Some(file("a")));
-        schedule.handle_announced(file("a"), 8, now);
-        assert_eq!(schedule.poll(now), None);
-        schedule.handle_changed(file("a"), now);
-        assert_eq!((schedule.poll(now), schedule.poll(now)), (Some(file("a")), None));
-    }
-
-    #[test]
-    fn files_that_came_together_spread_out() {
-        let (mut schedule, now) = (Schedule::new(4), start());
-        for n in 0..200 {
-            schedule.handle_held(file(&n.to_string()), now);
-        }
-        while let Some(hash) = schedule.poll(now) {
-            schedule.handle_announced(hash, 8, now);
-        }
-        let quarter = now + PERIOD.mul_f64(1.0 - JITTER * 0.75);
-        let early = std::iter::from_fn(|| schedule.poll(quarter)).count();
-        assert!((20..80).contains(&early), "{early} of 200");
-    }
-}
+mod tests;

@@ -4,10 +4,15 @@
     reason = "tests run the task, and wait for what it does"
 )]
 
-use std::{net::SocketAddr, path::Path, time::UNIX_EPOCH};
+use std::{
+    io::{Read, Write},
+    net::SocketAddr,
+    path::Path,
+    time::UNIX_EPOCH,
+};
 
 use crate::{
-    archive::{Repository, Shareable, Vouched},
+    archive::{Repository, Vouched},
     dht::{self, Found},
     hash::{Expected, Hasher, PIECE_SIZE, Verified},
     store::{self, Lent, Partial},
@@ -32,6 +37,20 @@ async fn node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
             let _gone = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
         }
     });
+    dht.serve(PORT).await;
+    dht
+}
+
+/// A node that others find able to be connected to: a peer's port answers there.
+async fn open_node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
+    let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 81, host], PORT))).unwrap();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n");
+        }
+    });
+    let dht = node(host, bootstrap, dir).await;
     dht.serve(PORT).await;
     dht
 }
@@ -93,7 +112,7 @@ async fn a_big_file_is_told_of_with_its_first_piece_and_again_with_its_chain_a_s
     let [file, small_file] = files.each_ref().map(|file| file.shareable().unwrap());
 
     let other = node(1, &[], dir.path()).await;
-    let own = node(2, other.local_addrs(), dir.path()).await;
+    let own = open_node(2, other.local_addrs(), dir.path()).await;
     let announcer = tokio::spawn(Announcer::new(own, store.clone(), PORT).run());
     let holder = Found::Holder(SocketAddr::from(([127, 0, 81, 2], PORT)));
     let (small_partial, partial) = (lend(&store, small), lend(&store, &big));
@@ -104,5 +123,47 @@ async fn a_big_file_is_told_of_with_its_first_piece_and_again_with_its_chain_a_s
     until(&other, file, &[holder.clone(), Found::Chain(verified(&big).chain().clone())]).await;
     store.commit(small_partial, verified(small), &files[1]).unwrap();
     until(&other, small_file, &[holder, Found::Chain(verified(small).chain().clone())]).await;
+    announcer.abort();
+}
+
+#[tokio::test]
+async fn superseded_versions_are_neither_announced_nor_answered_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = store::Config { path: dir.path().join("store"), quota: 1 << 30, min_free: 0 };
+    let store = Store::open(&config, |_| true).unwrap();
+    let [old, new] = [b"version 1", b"version 2"].map(|bytes| (bytes, vouched(bytes)));
+    let record = |days: u64, file: &Vouched| {
+        let date = UNIX_EPOCH + Duration::from_secs(86400 * days);
+        store.record_release(file.repository(), "", date, "key", [file.clone()]).unwrap();
+    };
+    let keep = |(bytes, file): &(&[u8; 9], Vouched)| {
+        let partial = store.begin(*file.expected()).unwrap();
+        partial.write_at(0, *bytes).unwrap();
+        store.commit(partial, verified(*bytes), file).unwrap();
+    };
+    record(1, &old.1);
+    keep(&old);
+    let other = node(3, &[], dir.path()).await;
+    let own = open_node(4, other.local_addrs(), dir.path()).await;
+    let holder = Found::Holder(SocketAddr::from(([127, 0, 81, 4], PORT)));
+    let [old_file, new_file] = [&old, &new].map(|(_, file)| file.shareable().unwrap());
+    {
+        // While it is current it is told of.
+        let announcer = tokio::spawn(Announcer::new(own.clone(), store.clone(), PORT).run());
+        until(&other, old_file.clone(), std::slice::from_ref(&holder)).await;
+        announcer.abort();
+    }
+    let third = node(5, &[], dir.path()).await;
+    let fresh = open_node(7, third.local_addrs(), dir.path()).await;
+    record(2, &new.1);
+    keep(&new);
+    let old_hash = old_file.expected().hash;
+    assert!(store.open_object(old_hash).unwrap().is_some(), "it is still held");
+    assert!(store.offer(old_hash).unwrap().is_none(), "strangers get none of it");
+    let told = tell(fresh.clone(), store.clone(), PORT, vec![old_hash]).await;
+    assert_eq!(told, [(old_hash, Told::Nothing)], "not even when it was due already");
+    let announcer = tokio::spawn(Announcer::new(fresh, store.clone(), PORT).run());
+    until(&third, new_file, &[Found::Holder(SocketAddr::from(([127, 0, 81, 7], PORT)))]).await;
+    assert_eq!(search(&third, old_file).await, []);
     announcer.abort();
 }

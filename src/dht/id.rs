@@ -72,6 +72,16 @@ impl Id {
         &self.0
     }
 
+    /// The first of all ids that share so many of the first bits with this one.
+    pub fn first_of(&self, bits: usize) -> Self {
+        let mut id = self.0;
+        for (byte, first) in id.iter_mut().zip((0..).step_by(8)) {
+            let own = bits.saturating_sub(first).min(8);
+            *byte &= !(0xff_u16 >> own) as u8;
+        }
+        Self(id)
+    }
+
     /// Kademlia's distance: exclusive or, compared as a number.
     pub fn distance(&self, other: &Self) -> Distance {
         let mut distance = self.0;

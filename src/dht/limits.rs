@@ -83,11 +83,17 @@ impl Askers {
 
     /// Whether a question from that address is looked at.
     pub fn admits(&mut self, ip: IpAddr, now: Duration) -> bool {
+        self.takes(ip, 1, now)
+    }
+
+    /// The same of as many questions as come in one datagram; all or none.
+    pub fn takes(&mut self, ip: IpAddr, questions: usize, now: Duration) -> bool {
+        let questions = questions as f64;
         let asker = asker(ip);
         if self.one.len() < MAX_ASKERS || self.one.contains_key(&asker) {
             let bucket = self.one.entry(asker).or_insert_with(|| Bucket::full(QUERY_BURST, now));
             bucket.refill(QUERIES_PER_SECOND, QUERY_BURST, now);
-            return bucket.take(1.0);
+            return bucket.take(questions);
         }
         if self.shared.is_empty() {
             self.shared = vec![Bucket::full(SHARED_BURST, now); SHARED_BUDGETS];
@@ -95,7 +101,7 @@ impl Askers {
         let drawn = mixed(asker ^ self.lot) as usize % SHARED_BUDGETS;
         let bucket = &mut self.shared[drawn];
         bucket.refill(SHARED_PER_SECOND, SHARED_BURST, now);
-        bucket.take(1.0)
+        bucket.take(questions)
     }
 
     /// Lets go of those whose budget is whole again.

@@ -209,12 +209,17 @@ impl Lookup {
 
     /// The nearest nodes that answered with a token: where to store.
     pub fn closest(&self) -> impl Iterator<Item = (Contact, &[u8])> {
+        self.nearest().filter_map(|(contact, token)| Some((contact, token?)))
+    }
+
+    /// The nearest nodes that answered, nearest first, each with its token, if it gave one.
+    pub fn nearest(&self) -> impl Iterator<Item = (Contact, Option<&[u8]>)> {
         let answered = self.candidates.iter().filter_map(|(distance, candidate)| match &candidate.state {
             State::Answered { token } => Some((distance, candidate.contact, token.as_deref())),
             _ => None,
         });
         let wanted = answered.enumerate().take_while(|(nth, (distance, ..))| is_wanted(*nth, distance, self.reach));
-        wanted.filter_map(|(_, (_, contact, token))| Some((contact, token?)))
+        wanted.map(|(_, (_, contact, token))| (contact, token))
     }
 
     fn add(&mut self, contact: Contact, rtt: Option<Duration>) {

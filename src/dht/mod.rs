@@ -22,11 +22,13 @@ mod io;
 mod limits;
 pub mod lookup;
 pub mod message;
+mod neighbourhood;
 pub mod node;
 mod probe;
 mod reach;
 pub mod realm;
 mod rendezvous;
+mod round;
 pub mod saved;
 mod serve;
 mod signed;
@@ -43,7 +45,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     archive::Shareable,
-    hash::{Expected, PieceChain},
+    hash::{ContentHash, Expected, PieceChain},
 };
 
 pub use contact::Contact;
@@ -235,6 +237,7 @@ pub struct Dht {
     commands: mpsc::Sender<Command>,
     snapshot: watch::Receiver<Snapshot>,
     addrs: Arc<[SocketAddr]>,
+    realm: Realm,
 }
 
 impl Dht {
@@ -252,7 +255,7 @@ impl Dht {
         let (sender, commands) = mpsc::channel(MAX_COMMANDS);
         let (figures, snapshot) = watch::channel(Snapshot::default());
         let plan = Plan {
-            realm,
+            realm: realm.clone(),
             bootstrap: config.bootstrap.clone(),
             listen: listen.to_vec(),
             state_file: Some(state_file),
@@ -262,7 +265,7 @@ impl Dht {
         let driver = Driver::bind(plan, figures).await?;
         let addrs = driver.local_addrs().into();
         driver.spawn(commands);
-        Ok(Self { commands: sender, snapshot, addrs })
+        Ok(Self { commands: sender, snapshot, addrs, realm })
     }
 
     /// The addresses that are bound.
@@ -283,16 +286,24 @@ impl Dht {
         receiver
     }
 
-    /// Says that this host holds a file and serves peers at a TCP port of the address that it sends from. Gives the number
-    /// of nodes that stored it; 0 is worth another try.
-    pub async fn announce(&self, file: Shareable, chain: &PieceChain, port: u16) -> usize {
-        self.publish(*file.expected(), chain, port).await
+    /// Says that this host holds these files and serves peers at a TCP port of the address that it sends from. Gives the
+    /// number of nodes that keep each, in the same order; 0 is worth another try. To drop the future ends it.
+    ///
+    /// Files whose [`Dht::place`] is near each other's cost little more than one of them.
+    pub async fn announce(&self, files: Vec<(Shareable, PieceChain)>, port: u16) -> Vec<usize> {
+        self.publish(files.into_iter().map(|(file, chain)| (*file.expected(), chain)).collect(), port).await
     }
 
-    async fn publish(&self, expected: Expected, chain: &PieceChain, port: u16) -> usize {
+    async fn publish(&self, files: Vec<(Expected, PieceChain)>, port: u16) -> Vec<usize> {
+        let none = vec![0; files.len()];
         let (stored, receiver) = oneshot::channel();
-        let _ = self.commands.send(Command::Publish { expected, chain: chain.clone(), port, stored }).await;
-        receiver.await.unwrap_or(0)
+        let _ = self.commands.send(Command::Publish { files, port, stored }).await;
+        receiver.await.unwrap_or(none)
+    }
+
+    /// Where in the key space a file is announced.
+    pub fn place(&self, file: &ContentHash) -> Id {
+        self.realm.key(file)
     }
 
     /// Peers are served at that TCP port from now on. Others are asked to connect to it, and nothing is announced over a

@@ -109,7 +109,9 @@ impl Probe {
             Self::GetPeers(key) => Way::Walk(*key, Goal::Peers),
             Self::Announce { key, port } => Way::Walk(*key, Goal::Announce { port: *port, claim: None }),
             Self::Get { target, .. } => Way::Walk(*target, Goal::Item),
-            Self::Put { value } => Way::Walk(Id::of_item(value), Goal::Put { value: value.clone() }),
+            Self::Put { value } => {
+                Way::Walk(Id::of_item(value), Goal::Put { value: value.clone(), where_missing: false })
+            }
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The network that a node belongs to: its id on every datagram, its secret behind every key; or Mainline, which has neither.
 
+use std::fmt;
+
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
@@ -28,6 +30,13 @@ pub struct Realm {
     /// Nothing on Mainline.
     id: Option<[u8; NETWORK_LEN]>,
     secret: Vec<u8>,
+}
+
+/// Without the secret.
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Realm").field("id", &self.id).finish_non_exhaustive()
+    }
 }
 
 impl Realm {

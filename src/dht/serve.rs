@@ -9,13 +9,13 @@ use super::{
     contact::{Contact, Family, is_believable},
     id::Id,
     limits::Askers,
-    message::{About, Answer, Asked, Query, Refusal, Stamp, write_error, write_reply},
+    message::{About, Answer, Asked, Held, Query, Refusal, Stamp, kept_bits, write_error, write_reply},
     reach::Dial,
     realm::Realm,
     signed::{NotKept, SignedItems},
-    storage::{Full, Storage},
+    storage::{Full, MAINLINE_TTL, Storage, TTL},
     table::Table,
-    tokens::Tokens,
+    tokens::{self, Tokens},
 };
 
 /// Most holders in one reply.
@@ -28,6 +28,8 @@ pub struct Server {
     storage: Storage,
     signed: SignedItems,
     tokens: Tokens,
+    /// For any key, see [`Query::AnnounceMany`].
+    hourly: Tokens,
     askers: Askers,
     /// Further bounds on answers where these may be longer than questions.
     allowance: Option<Allowance>,
@@ -52,13 +54,14 @@ impl Server {
     pub fn new(realm: Realm, own: Id, seed: u64, now: Duration) -> Self {
         Self {
             allowance: realm.is_mainline().then(|| Allowance::new(now)),
+            storage: Storage::new(own, if realm.is_mainline() { MAINLINE_TTL } else { TTL }),
             began: now,
             is_open: None,
             realm,
             own,
-            storage: Storage::new(own),
             signed: SignedItems::new(own),
-            tokens: Tokens::new(seed, now),
+            tokens: Tokens::new(tokens::ROTATION, seed, now),
+            hourly: Tokens::new(tokens::HOURLY_ROTATION, seed.rotate_left(16), now),
             askers: Askers::new(seed.rotate_left(32), now),
             rng: StdRng::seed_from_u64(!seed),
         }
@@ -125,6 +128,15 @@ impl Server {
         now: Duration,
     ) -> Option<Vec<u8>> {
         let Envelope { from, transaction, len } = envelope;
+        if let Query::AnnounceMany { port, held } = asked.query {
+            return match self.announce_many(port, held, from, now) {
+                Ok(answer) => {
+                    let reply = write_reply(&self.realm, transaction, &self.own, &from, answer, len)?;
+                    self.may_send(&reply, from, now).then_some(reply)
+                }
+                Err(refusal) => self.refuse(refusal, envelope, now),
+            };
+        }
         match self.obey(asked, from, now) {
             Ok(token) => {
                 let (contacts, peers) = (self.contacts(asked, from, tables), self.peers(&asked.query, from, now));
@@ -134,7 +146,9 @@ impl Server {
                 };
                 let (value, stamp) = self.item(asked, now);
                 let about = self.about(&asked.query, now);
-                let answer = Answer { token, value, stamp, about, contacts, claims, peers, ..Answer::default() };
+                let has_item = value.is_some();
+                let mut answer = Answer { token, value, stamp, about, contacts, claims, peers, ..Answer::default() };
+                answer.has_item = has_item;
                 let reply = write_reply(&self.realm, transaction, &self.own, &from, answer, len)?;
                 self.may_send(&reply, from, now).then_some(reply)
             }
@@ -171,12 +185,40 @@ impl Server {
         About { up_minutes: u32::try_from(minutes).ok(), is_open: self.is_open }
     }
 
+    /// Stores as much as there is room for. Each key counts as a question; the token is for all of them.
+    fn announce_many(
+        &mut self,
+        port: u16,
+        held: Option<(&[u8], &[u8])>,
+        from: SocketAddr,
+        now: Duration,
+    ) -> Result<Answer<'static>, Refusal> {
+        if self.realm.is_mainline() {
+            return Err(Refusal::Method);
+        }
+        let mut kept = Vec::new();
+        if let Some((held, token)) = held {
+            if !self.hourly.accepts_for_all(token, from.ip(), now) {
+                return Err(Refusal::Token);
+            }
+            // The datagram itself was counted when it came.
+            if !self.askers.takes(from.ip(), Held(held).count().saturating_sub(1), now) {
+                return Err(Refusal::Full);
+            }
+            let holder = SocketAddr::new(from.ip(), port);
+            kept.extend(Held(held).map(|(key, claim)| self.storage.announce(&key, holder, claim, now).is_ok()));
+        }
+        let token = Some(self.hourly.issue_for_all(from.ip(), now));
+        Ok(Answer { token, kept: kept_bits(&kept), ..Answer::default() })
+    }
+
     /// Stores what is to be stored, and gives out tokens for what could be.
     fn obey(&mut self, asked: &Asked<'_>, from: SocketAddr, now: Duration) -> Result<Option<[u8; 8]>, Refusal> {
         let (ip, sender) = (from.ip(), &asked.sender);
         match &asked.query {
             Query::Ping | Query::FindNode { .. } => Ok(None),
             // Mainline has no such method. With a token the node itself sees to it.
+            Query::AnnounceMany { .. } => Err(Refusal::Method),
             Query::DialBack { .. } if self.realm.is_mainline() => Err(Refusal::Method),
             Query::DialBack { .. } => Ok(Some(self.tokens.issue(ip, sender, now))),
             Query::PutSigned { token, item, cas } => {
@@ -194,7 +236,10 @@ impl Server {
                 Ok(None)
             }
             Query::GetPeers { key } => Ok(Some(self.tokens.issue(ip, key, now))),
-            Query::Get { target } => Ok(Some(self.tokens.issue(ip, target, now))),
+            Query::Get { target } => {
+                self.storage.handle_wanted(target, now);
+                Ok(Some(self.tokens.issue(ip, target, now)))
+            }
             Query::AnnouncePeer { key, port, token, claim } => {
                 if !self.tokens.accepts(token, ip, key, now) {
                     return Err(Refusal::Token);
@@ -229,6 +274,7 @@ impl Server {
             | Query::AnnouncePeer { .. }
             | Query::Put { .. }
             | Query::PutSigned { .. }
+            | Query::AnnounceMany { .. }
             | Query::DialBack { .. } => return Default::default(),
         };
         Family::BOTH.map(|family| {

@@ -19,6 +19,9 @@ use super::{
     message::MAX_CLAIMS,
 };
 
+/// How long holders are kept on Mainline, where they announce every 20 to 25 minutes.
+pub const MAINLINE_TTL: Duration = Duration::from_secs(45 * 60);
+
 /// How long anything is kept after it was last announced; holders announce hourly and may miss one.
 pub const TTL: Duration = Duration::from_secs(130 * 60);
 
@@ -49,6 +52,7 @@ const MAX_ITEMS_PER_SUBNET: usize = 2_000;
 /// What is kept for others.
 pub struct Storage {
     own: Id,
+    ttl: Duration,
     keys: BTreeMap<Distance, Key>,
     holders: usize,
     holders_by_subnet: HashMap<Subnet, usize>,
@@ -84,10 +88,11 @@ struct Item {
 pub struct Full;
 
 impl Storage {
-    /// Holds nothing yet.
-    pub fn new(own: Id) -> Self {
+    /// Holds nothing yet; will keep holders for so long.
+    pub fn new(own: Id, ttl: Duration) -> Self {
         Self {
             own,
+            ttl,
             keys: BTreeMap::new(),
             holders: 0,
             holders_by_subnet: HashMap::new(),
@@ -113,7 +118,7 @@ impl Storage {
     pub fn announce(&mut self, id: &Id, addr: SocketAddr, claim: Option<&[u8]>, now: Duration) -> Result<(), Full> {
         let at = self.own.distance(id);
         let subnet = Subnet::of(addr.ip());
-        let until = now + TTL;
+        let until = now + self.ttl;
         let known = self.keys.get_mut(&at).and_then(|key| key.holders.iter_mut().find(|holder| holder.addr == addr));
         match known {
             Some(holder) => holder.until = until,
@@ -218,6 +223,13 @@ impl Storage {
         self.items.insert(at, Item { value: value.to_vec(), subnet, until });
         *self.items_by_subnet.entry(subnet).or_default() += 1;
         Ok(())
+    }
+
+    /// Somebody asks for an item: what is wanted is kept on.
+    pub fn handle_wanted(&mut self, target: &Id, now: Duration) {
+        if let Some(item) = self.items.get_mut(&self.own.distance(target)).filter(|item| item.until > now) {
+            item.until = now + TTL;
+        }
     }
 
     /// An item's bencoded value.

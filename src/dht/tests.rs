@@ -53,7 +53,7 @@ async fn daemons_on_addresses_of_their_own_find_each_other() {
     }
     for pieces in [1, 4, 69, 70] {
         let (expected, chain) = file(pieces);
-        assert!(nodes[3].publish(expected, &chain, 4000).await >= 7, "{pieces} pieces");
+        assert!(nodes[3].publish(vec![(expected, chain.clone())], 4000).await[0] >= 7, "{pieces} pieces");
         let (holders, chains) = all(nodes[8].find(expected)).await;
         assert_eq!(holders, [SocketAddr::from(([127, 0, 80, 4], 4000))], "{pieces} pieces");
         assert_eq!(chains, if (2..=69).contains(&pieces) { vec![chain] } else { Vec::new() }, "{pieces} pieces");
@@ -75,7 +75,7 @@ async fn a_node_comes_back_as_itself() {
     let before = saved().await;
     assert_eq!(before.contacts.len(), 1);
     assert_eq!(all(second.find(file(1).0)).await, (vec![], vec![]));
-    assert_eq!(second.publish(file(1).0, &file(1).1, 1).await, 0);
+    assert_eq!(second.publish(vec![file(1)], 1).await, [0]);
     let again = start(22, &[], dir.path()).await;
     known(&again, 1).await;
     again.shutdown().await;

@@ -6,28 +6,42 @@ use hmac::{Hmac, KeyInit, Mac};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sha2::Sha256;
 
-use super::id::Id;
+use super::id::{ID_LEN, Id};
 
 /// Length of a token in bytes.
 pub const TOKEN_LEN: usize = 8;
 
 /// How long a secret issues tokens; they are accepted for as long again (BEP 5).
-const ROTATION: Duration = Duration::from_secs(5 * 60);
+pub const ROTATION: Duration = Duration::from_secs(5 * 60);
+
+/// The same of those for hourly announcements: the token of one is good for the next.
+pub const HOURLY_ROTATION: Duration = Duration::from_secs(70 * 60);
 
 /// Issues and checks tokens: `HMAC-SHA-256(secret, address || key)[..8]` under two rotating secrets.
 pub struct Tokens {
     rng: StdRng,
     secrets: [[u8; 32]; 2],
+    rotation: Duration,
     rotated: Duration,
 }
 
 impl Tokens {
     /// Draws the first secrets.
-    pub fn new(seed: u64, now: Duration) -> Self {
+    pub fn new(rotation: Duration, seed: u64, now: Duration) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let mut secrets = [[0; 32]; 2];
         secrets.iter_mut().for_each(|secret| rng.fill_bytes(secret));
-        Self { rng, secrets, rotated: now }
+        Self { rng, secrets, rotation, rotated: now }
+    }
+
+    /// The token for writing under any key from an address. Never of one that issues tokens for single keys as well.
+    pub fn issue_for_all(&mut self, ip: IpAddr, now: Duration) -> [u8; TOKEN_LEN] {
+        self.issue(ip, &Id::new([0; ID_LEN]), now)
+    }
+
+    /// Whether such a token was issued to that address of late.
+    pub fn accepts_for_all(&mut self, token: &[u8], ip: IpAddr, now: Duration) -> bool {
+        self.accepts(token, ip, &Id::new([0; ID_LEN]), now)
     }
 
     /// The token for writing under a key from an address.
@@ -45,12 +59,12 @@ impl Tokens {
     }
 
     fn rotate(&mut self, now: Duration) {
-        let steps = now.saturating_sub(self.rotated).as_secs() / ROTATION.as_secs();
+        let steps = now.saturating_sub(self.rotated).as_secs() / self.rotation.as_secs();
         for _ in 0..steps.min(2) {
             self.secrets[1] = self.secrets[0];
             self.rng.fill_bytes(&mut self.secrets[0]);
         }
-        self.rotated += ROTATION * u32::try_from(steps).unwrap_or(u32::MAX);
+        self.rotated += self.rotation * u32::try_from(steps).unwrap_or(u32::MAX);
     }
 }
 
@@ -70,7 +84,7 @@ mod tests {
     #[test]
     fn a_token_is_good_for_one_address_and_key_and_some_minutes() {
         let at = Duration::from_secs;
-        let mut tokens = Tokens::new(1, at(0));
+        let mut tokens = Tokens::new(ROTATION, 1, at(0));
         let [here, there]: [IpAddr; 2] = ["5.6.7.8".parse().unwrap(), "5.6.7.9".parse().unwrap()];
         let [key, other] = [Id::new([1; 20]), Id::new([2; 20])];
         let token = tokens.issue(here, &key, at(10));
@@ -86,7 +100,7 @@ mod tests {
     #[test]
     fn tokens_die_during_a_long_sleep() {
         let at = Duration::from_secs;
-        let mut tokens = Tokens::new(1, at(0));
+        let mut tokens = Tokens::new(ROTATION, 1, at(0));
         let here = "2600::1".parse().unwrap();
         let token = tokens.issue(here, &Id::new([1; 20]), at(0));
         assert!(!tokens.accepts(&token, here, &Id::new([1; 20]), at(100_000)));

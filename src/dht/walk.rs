@@ -1,6 +1,10 @@
 //! A walk through both families towards one target, and the stores at its end.
 
-use std::{collections::VecDeque, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashSet, VecDeque},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use super::{
     contact::{Contact, Family},
@@ -38,6 +42,8 @@ pub enum Goal {
     Put {
         /// Its bencoded value.
         value: Vec<u8>,
+        /// Not by those who say that they keep it: to have asked them is enough.
+        where_missing: bool,
     },
 }
 
@@ -60,6 +66,8 @@ pub struct Walk {
     target: Id,
     goal: Goal,
     lookups: [Lookup; 2],
+    /// Who has the item that is to be put; bounded by the questions of a walk.
+    keepers: HashSet<SocketAddr>,
     phase: Phase,
 }
 
@@ -75,7 +83,7 @@ impl Walk {
     pub fn new(target: Id, goal: Goal, seeds: impl IntoIterator<Item = (Contact, Option<Duration>)>) -> Self {
         let (v4, v6) = seeds.into_iter().partition::<Vec<_>, _>(|(contact, _)| contact.addr.is_ipv4());
         let lookups = [Lookup::new(target, v4), Lookup::new(target, v6)];
-        Self { target, goal, lookups, phase: Phase::Walking }
+        Self { target, goal, lookups, keepers: HashSet::new(), phase: Phase::Walking }
     }
 
     /// Tells within what distance of a target some nodes are to be expected, by [`Family::index`].
@@ -108,6 +116,7 @@ impl Walk {
                 Goal::Near | Goal::Peers | Goal::Item => Phase::Done,
                 Goal::Announce { .. } | Goal::Put { .. } => {
                     let closest = self.lookups.iter().flat_map(Lookup::closest);
+                    let closest = closest.filter(|(to, _)| !self.keepers.contains(&to.addr));
                     Phase::Storing { left: closest.map(|(to, token)| (to, token.to_vec())).collect(), open: 0 }
                 }
             };
@@ -151,13 +160,19 @@ impl Walk {
             Goal::Announce { port, claim } => {
                 Some(Query::AnnouncePeer { key: self.target, port: Some(*port), token, claim: claim.as_deref() })
             }
-            Goal::Put { value } => Some(Query::Put { token, value }),
+            Goal::Put { value, .. } => Some(Query::Put { token, value }),
         }
     }
 
     /// A node on the way answered after so long; `named` are the contacts that are taken from it.
     pub fn handle_reply(&mut self, from: SocketAddr, rtt: Duration, reply: &Reply<'_>, named: Vec<Contact>) {
         let family = Family::of(&from);
+        let is_kept = |value: &[u8]| Id::of_item(value) == self.target;
+        if let Goal::Put { where_missing: true, .. } = self.goal
+            && (reply.has_item || reply.value.is_some_and(is_kept))
+        {
+            self.keepers.insert(from);
+        }
         let (same, other) = named.into_iter().partition::<Vec<_>, _>(|contact| Family::of(&contact.addr) == family);
         self.lookups[family.index()].on_success(&reply.id, rtt, reply.token, same);
         self.lookups[family.other().index()].on_named(other);
@@ -166,6 +181,16 @@ impl Walk {
     /// A node on the way did not answer, or refused.
     pub fn handle_failure(&mut self, contact: &Contact) {
         self.lookups[Family::of(&contact.addr).index()].on_failure(&contact.id);
+    }
+
+    /// Whether it is for nothing else than to know them.
+    pub fn is_towards_nodes(&self) -> bool {
+        self.goal == Goal::Near
+    }
+
+    /// The nodes around the target that answered, by [`Family::index`], nearest first.
+    pub fn nearest(&self) -> [Vec<Contact>; 2] {
+        self.lookups.each_ref().map(|lookup| lookup.nearest().map(|(contact, _)| contact).collect())
     }
 
     /// A node at the end has stored, or will not. Says whether it was to store an announcement.

@@ -74,16 +74,14 @@ pub enum Command {
         /// Where to say what is found.
         found: mpsc::Sender<Found>,
     },
-    /// Announce a file.
+    /// Announce several files.
     Publish {
-        /// The file.
-        expected: Expected,
-        /// Its piece hashes.
-        chain: PieceChain,
+        /// The files and their piece hashes.
+        files: Vec<(Expected, PieceChain)>,
         /// TCP port.
         port: u16,
-        /// Where to say how many stored it.
-        stored: oneshot::Sender<usize>,
+        /// Where to say how many stored each. When nobody listens there any more, it ends.
+        stored: oneshot::Sender<Vec<usize>>,
     },
     /// Ask what no file is behind.
     Probe {
@@ -131,7 +129,7 @@ pub struct Driver {
     figures: watch::Sender<Snapshot>,
     figures_at: Duration,
     finds: HashMap<JobId, mpsc::Sender<Found>>,
-    publishes: HashMap<JobId, oneshot::Sender<usize>>,
+    rounds: HashMap<JobId, oneshot::Sender<Vec<usize>>>,
     probes: HashMap<JobId, (mpsc::Sender<Heard>, oneshot::Sender<usize>)>,
     dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
     entries: (mpsc::Sender<Vec<SocketAddr>>, mpsc::Receiver<Vec<SocketAddr>>),
@@ -173,7 +171,7 @@ impl Driver {
             figures,
             figures_at: Duration::ZERO,
             finds: HashMap::new(),
-            publishes: HashMap::new(),
+            rounds: HashMap::new(),
             probes: HashMap::new(),
             dialled: mpsc::channel(DIALLED),
             entries: mpsc::channel(1),
@@ -210,6 +208,7 @@ impl Driver {
                 () = tokio::time::sleep_until(wake) => Wake::Time,
             };
             let now = self.now();
+            self.stop_unwanted();
             match event {
                 Wake::Received(via, from, len) => {
                     self.node.handle_datagram(from, via, &buffer[..len], now);
@@ -243,9 +242,9 @@ impl Driver {
                 let job = self.node.find(expected, now);
                 self.finds.insert(job, found);
             }
-            Command::Publish { expected, chain, port, stored } => {
-                let job = self.node.publish(expected, &chain, port, now);
-                self.publishes.insert(job, stored);
+            Command::Publish { files, port, stored } => {
+                let job = self.node.publish_many(&files, port, now);
+                self.rounds.insert(job, stored);
             }
             Command::Probe { probe, heard, done } => {
                 let job = self.node.probe(probe, now);
@@ -254,6 +253,13 @@ impl Driver {
             Command::Serve(port) => self.node.serve(port, now),
             Command::Enter(addrs) => self.node.handle_entries(&addrs, now),
             Command::Shutdown { .. } => unreachable!("it ends the loop"),
+        }
+    }
+
+    /// Ends rounds that nobody waits for, before they say another word: a file in them was withdrawn.
+    fn stop_unwanted(&mut self) {
+        for (job, _) in self.rounds.extract_if(|_, waits| waits.is_closed()) {
+            self.node.cancel(job);
         }
     }
 
@@ -266,6 +272,7 @@ impl Driver {
                 Some((via, from, len))
             });
             let Some((via, from, len)) = received else { return };
+            self.stop_unwanted();
             self.node.handle_datagram(from, via, &buffer[..len], now);
             self.carry_out().await;
         }
@@ -283,11 +290,16 @@ impl Driver {
                         self.node.cancel(job);
                     }
                 }
-                Output::Event(Event::Ended(job, stored)) => {
-                    self.finds.remove(&job);
-                    let prober = self.probes.remove(&job).map(|(_, done)| done);
-                    if let Some(waits) = self.publishes.remove(&job).or(prober) {
+                Output::Event(Event::Told(job, stored)) => {
+                    if let Some(waits) = self.rounds.remove(&job) {
                         let _ = waits.send(stored);
+                    }
+                }
+                Output::Event(Event::Ended(job, stored)) => {
+                    self.rounds.remove(&job);
+                    self.finds.remove(&job);
+                    if let Some((_, done)) = self.probes.remove(&job) {
+                        let _ = done.send(stored);
                     }
                 }
                 Output::Event(Event::Heard(job, heard)) => {

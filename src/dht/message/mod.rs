@@ -13,17 +13,25 @@
 //!  get            id, seq, target, want                          id, k, nodes, nodes6, seq, sig, token, v
 //!  put            id, token, v, [k, seq, sig, [cas], [salt]]     id
 //!  dial_back      id, port, [token]                              id, token or dial
+//!  announce_many  id, port, [held, token]                        id, token, [kept]
+//!
+//!  held  1 to 40 times: key, 20 bytes | length of the claim, 1 byte | claim
+//!  kept  one bit for each of them, the first in the highest bit of the first byte: whether it is kept now
 //! ```
+//!
+//! `announce_many` without `held` and `token` asks for a token, which is good for any key, from that address, for an hour at
+//! least; each answer brings a fresh one, so that who announces hourly sends one datagram.
 //!
 //! Beyond the BEPs: `n`, the network id, 8 bytes; `m`, in private networks, the first 16 bytes of the HMAC-SHA-256 of the
 //! datagram without it; `pl`, a list of `[claim, number of networks that made it]`, see [`super::claim`]; `a.z`, zeros that
 //! buy a longer reply, as no reply is longer than [`MAX_GROWTH`] times its query; `dial_back`, see [`super::reach`];
-//! `r.up`, whole minutes since the node began, and `r.re`, 1 when its port answers, 2 when not. On Mainline there is none
+//! `r.has`, 1 where the item that is asked for is kept but does not fit; `r.up`, whole minutes since the node began, and `r.re`, 1 when its port answers, 2 when not. On Mainline there is none
 //! of these, and answers have budgets instead (see [`super::allowance`]).
 //!
 //! **Security.** A datagram of another network, or one that is not KRPC, is nothing at all: it is not answered. A
 //! datagram of the own network that asks wrongly is answered with an error.
 
+mod held;
 mod write;
 
 use std::net::SocketAddr;
@@ -37,6 +45,7 @@ use super::{
     signed::{MAX_SALT, Signed},
 };
 
+pub use held::{Held, MAX_HELD, is_kept, kept_bits, write_held};
 pub use write::{Answer, Sender, Stamp, write_error, write_query, write_reply};
 
 /// Longest datagram that is sent, in bytes: it fits every link's frame with room for tunnels.
@@ -150,6 +159,13 @@ pub enum Query<'a> {
         /// Only in the place of the one with that number.
         cas: Option<i64>,
     },
+    /// I have these files; or, what shows that I may say so?
+    AnnounceMany {
+        /// TCP port at the sending address.
+        port: u16,
+        /// What [`Held`] reads, at most [`MAX_HELD`], and the token that the asked node gave out; none: one is asked for.
+        held: Option<(&'a [u8], &'a [u8])>,
+    },
     /// Connect to me over TCP, and say how it went.
     DialBack {
         /// The TCP port at the sending address.
@@ -224,6 +240,10 @@ pub struct Reply<'a> {
     pub value: Option<&'a [u8]>,
     /// The same when it is signed, by whomever; without its salt, which who asks knows.
     pub signed: Option<Signed<'a>>,
+    /// Whether it keeps the item that was asked for, though it is not in the reply.
+    pub has_item: bool,
+    /// Which of the announced keys it keeps, see [`is_kept`].
+    pub kept: &'a [u8],
     /// How the connection to the asking node went.
     pub dial: Option<Dial>,
     /// What it says of itself.
@@ -293,6 +313,7 @@ impl<'a> Asked<'a> {
             b"dial_back" => {
                 Query::DialBack { port: port(args).ok_or(Refusal::Malformed)?, token: bytes(args, b"token") }
             }
+            b"announce_many" => read_announce_many(args)?,
             _ => return Err(Refusal::Method),
         };
         let wanted = args.key(b"want").map(Value::list).unwrap_or_default();
@@ -315,6 +336,15 @@ fn read_announce<'a>(args: &Value<'a>) -> Result<Query<'a>, Refusal> {
     };
     let token = bytes(args, b"token").ok_or(Refusal::Malformed)?;
     Ok(Query::AnnouncePeer { key: id(args, b"info_hash")?, port, token, claim })
+}
+
+fn read_announce_many<'a>(args: &Value<'a>) -> Result<Query<'a>, Refusal> {
+    let held = match (bytes(args, b"held"), bytes(args, b"token")) {
+        (None, None) => None,
+        (Some(held), Some(token)) if held::is_sound(held) => Some((held, token)),
+        _ => return Err(Refusal::Malformed),
+    };
+    Ok(Query::AnnounceMany { port: port(args).ok_or(Refusal::Malformed)?, held })
 }
 
 fn read_put<'a>(args: &Value<'a>) -> Result<Query<'a>, Refusal> {
@@ -366,6 +396,8 @@ impl<'a> Reply<'a> {
             claims: claims.iter().filter_map(read_claim).take(MAX_CLAIMS).collect(),
             value: values.key(b"v").filter(|value| value.raw().len() <= MAX_ITEM).map(Value::raw),
             signed: read_signed(values),
+            has_item: values.key(b"has").and_then(Value::int) == Some(1),
+            kept: bytes(values, b"kept").unwrap_or_default(),
             dial: values.key(b"dial").and_then(Value::int).and_then(Dial::read),
             about: About {
                 up_minutes: values.key(b"up").and_then(Value::int).and_then(|minutes| u32::try_from(minutes).ok()),

@@ -25,6 +25,8 @@ fn peer(n: u8) -> SocketAddr {
 fn every_question_comes_back() {
     let value = crate::dht::bencode::byte_string(&[7; 960]);
     let claim = [1; MAX_CLAIM];
+    let mut held = Vec::new();
+    (0..9).for_each(|nth| write_held(&mut held, &OTHER, (nth < 5).then_some(&claim)));
     let queries = [
         Query::Ping,
         Query::FindNode { target: OTHER },
@@ -35,6 +37,8 @@ fn every_question_comes_back() {
         Query::Put { token: b"token", value: &value },
         Query::PutSigned { token: b"token", item: signed(b"", &value), cas: None },
         Query::PutSigned { token: b"token", item: signed(b"salt", &value), cas: Some(6) },
+        Query::AnnounceMany { port: 80, held: None },
+        Query::AnnounceMany { port: 80, held: Some((&held, b"token")) },
         Query::DialBack { port: 80, token: None },
         Query::DialBack { port: 80, token: Some(b"token") },
     ];

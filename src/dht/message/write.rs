@@ -67,6 +67,9 @@ fn query_padded(
     if let Query::PutSigned { cas: Some(cas), .. } = query {
         writer.key(b"cas").int(*cas);
     }
+    if let Query::AnnounceMany { held: Some((held, _)), .. } = query {
+        writer.key(b"held").bytes(held);
+    }
     writer.key(b"id").bytes(sender.id.as_bytes());
     let method: &[u8] = match query {
         Query::Ping => b"ping",
@@ -105,6 +108,13 @@ fn query_padded(
             writer.key(b"seq").int(item.seq).key(b"sig").bytes(item.signature);
             writer.key(b"token").bytes(token).key(b"v").raw(item.value);
             b"put"
+        }
+        Query::AnnounceMany { port, held } => {
+            writer.key(b"port").int(i64::from(*port));
+            if let Some((_, token)) = held {
+                writer.key(b"token").bytes(token);
+            }
+            b"announce_many"
         }
         Query::DialBack { port, token } => {
             writer.key(b"port").int(i64::from(*port));
@@ -145,6 +155,10 @@ pub struct Answer<'a> {
     pub value: Option<&'a [u8]>,
     /// What makes the item a mutable one. It goes with the value; the number alone says that there is no higher one.
     pub stamp: Option<Stamp<'a>>,
+    /// Whether the item is kept; said only where it does not fit.
+    pub has_item: bool,
+    /// Which of the announced keys are kept, by [`super::kept_bits`].
+    pub kept: Vec<u8>,
     /// How the connection to who asks went.
     pub dial: Option<Dial>,
     /// What this node says of itself.
@@ -175,7 +189,14 @@ pub fn write_reply(
     answer: Answer<'_>,
     query_len: usize,
 ) -> Option<Vec<u8>> {
-    let bare = Answer { token: answer.token, dial: answer.dial, about: answer.about, ..Answer::default() };
+    let bare = Answer {
+        token: answer.token,
+        has_item: answer.has_item,
+        kept: answer.kept.clone(),
+        dial: answer.dial,
+        about: answer.about,
+        ..Answer::default()
+    };
     let bare_len = reply(realm, transaction, own, to, &bare).len();
     let room = longest_reply(realm, query_len).checked_sub(bare_len)?;
     Some(reply(realm, transaction, own, to, &answer.trimmed(room)))
@@ -200,10 +221,16 @@ fn reply(realm: &Realm, transaction: &[u8], own: &Id, to: &SocketAddr, answer: &
     if let Some(dial) = answer.dial {
         writer.key(b"dial").int(dial.code());
     }
+    if answer.has_item && answer.value.is_none() && !realm.is_mainline() {
+        writer.key(b"has").int(1);
+    }
     writer.key(b"id").bytes(own.as_bytes());
     let proof = answer.stamp.and_then(|stamp| stamp.proof);
     if let Some((key, _)) = proof {
         writer.key(b"k").bytes(key);
+    }
+    if !answer.kept.is_empty() {
+        writer.key(b"kept").bytes(&answer.kept);
     }
     for (contacts, name) in answer.contacts.iter().zip(CONTACT_KEYS) {
         if !contacts.is_empty() {

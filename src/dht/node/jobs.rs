@@ -11,6 +11,7 @@ use crate::{
         id::Id,
         message::{Query, Reply},
         probe::{Probing, Way},
+        round::Round,
         table::Table,
         walk::{Goal, Step, Walk},
     },
@@ -32,7 +33,7 @@ const MAX_ASKERS: usize = 64;
 const SEEDS: usize = 16;
 
 /// How long a job lasts at most, from its turn on.
-const JOB_DEADLINE: Duration = Duration::from_secs(10);
+pub(super) const JOB_DEADLINE: Duration = Duration::from_secs(10);
 
 /// How long a job waits for its turn at most.
 const TURN_DEADLINE: Duration = Duration::from_secs(60);
@@ -59,16 +60,26 @@ pub struct Job {
     /// What they were told.
     found: Vec<Found>,
     asked: Duration,
-    until: Duration,
+    pub(super) until: Duration,
     /// Walks under way.
-    open: usize,
+    pub(super) open: usize,
 }
 
 /// What kind of job it is.
 pub(super) enum Work {
     Find(Find),
-    Publish { port: u16, publication: Publication, stored: usize },
+    Publish {
+        port: u16,
+        publication: Publication,
+        stored: usize,
+    },
     Probe(Probing),
+    /// Several files, and the items that their claims refer to.
+    Round {
+        round: Round,
+        port: u16,
+        items: Vec<Vec<u8>>,
+    },
 }
 
 impl Job {
@@ -192,11 +203,18 @@ impl Node {
             return;
         }
         let publication = match &mut job.work {
-            Work::Find(_) | Work::Probe(_) => None,
+            Work::Find(_) | Work::Probe(_) | Work::Round { .. } => None,
             Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
         };
         // A walk may end at once; the job does not end before all of its walks have begun.
         self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
+        if let Work::Round { items, .. } = &mut self.jobs.get_mut(&id).expect("inserted just now").work {
+            for value in std::mem::take(items) {
+                self.begin(Id::of_item(&value), Goal::Put { value, where_missing: true }, Some(id), now);
+            }
+            // The round itself keeps the job open, see `advance_round`.
+            return self.advance_round(id, now);
+        }
         match publication {
             None => {
                 self.find_here(id, &key, now);
@@ -204,7 +222,7 @@ impl Node {
             }
             Some((port, Publication { claim, items })) => {
                 for value in items {
-                    self.begin(Id::of_item(&value), Goal::Put { value }, Some(id), now);
+                    self.begin(Id::of_item(&value), Goal::Put { value, where_missing: true }, Some(id), now);
                 }
                 self.begin(key, Goal::Announce { port, claim }, Some(id), now);
             }
@@ -227,7 +245,8 @@ impl Node {
     /// Begins a walk from the nodes of the tables.
     pub(super) fn begin(&mut self, target: Id, goal: Goal, job: Option<JobId>, now: Duration) {
         let known = self.tables.iter().flat_map(|table| table.closest(&target, SEEDS));
-        let seeds = known.map(|(contact, rtt)| (contact, Some(rtt)));
+        let told = self.neighbourhoods.around(&target).map(|contact| (contact, None));
+        let seeds = known.map(|(contact, rtt)| (contact, Some(rtt))).chain(told);
         let seeds: Vec<_> = seeds.filter(|(contact, _)| !self.silent.contains(&contact.addr, now)).collect();
         self.begin_from(target, goal, job, seeds, now);
     }
@@ -290,12 +309,17 @@ impl Node {
     }
 
     fn handle_walk_end(&mut self, walking: &Walking, now: Duration) {
-        if let Some(id) = walking.job {
-            self.close_one(id, now);
+        let Some(id) = walking.job else { return };
+        if walking.walk.is_towards_nodes()
+            && let Some(Job { work: Work::Round { round, .. }, .. }) = self.jobs.get_mut(&id)
+        {
+            round.handle_walk_end(walking.walk.nearest());
+            self.advance_round(id, now);
         }
+        self.close_one(id, now);
     }
 
-    fn close_one(&mut self, id: JobId, now: Duration) {
+    pub(super) fn close_one(&mut self, id: JobId, now: Duration) {
         let Some(job) = self.jobs.get_mut(&id) else { return };
         job.open -= 1;
         if job.open == 0 {
@@ -315,6 +339,12 @@ impl Node {
             }
             Work::Publish { stored, .. } => *stored,
             Work::Probe(probing) => probing.stored,
+            Work::Round { round, .. } => {
+                let stored = round.stored();
+                let least = stored.iter().copied().min().unwrap_or(0);
+                self.outputs.extend(job.askers.iter().map(|asker| Output::Event(Event::Told(*asker, stored.clone()))));
+                least
+            }
         };
         let (askers, found, key) = (job.askers.clone(), job.found.clone(), job.key);
         let is_search = matches!(job.work, Work::Find(_));

@@ -16,6 +16,7 @@ mod dial;
 mod identity;
 mod jobs;
 mod probes;
+mod rounds;
 mod upkeep;
 
 use std::{
@@ -33,6 +34,7 @@ use super::{
     id::Id,
     limits::Silent,
     message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
+    neighbourhood::Neighbourhoods,
     probe::Heard,
     reach::Reachability,
     realm::Realm,
@@ -98,6 +100,8 @@ pub enum Event {
     Found(JobId, Found),
     /// A probe heard something.
     Heard(JobId, Heard),
+    /// A round is over; so many nodes keep each of its files.
+    Told(JobId, Vec<usize>),
     /// A job is over; so many nodes stored the announcement, if it was one.
     Ended(JobId, usize),
     /// A TCP connection to this address is to be tried, see [`Node::handle_dialled`].
@@ -146,6 +150,8 @@ enum Purpose {
     Explore,
     /// To have the own port tried.
     DialBack,
+    /// To announce several files at once.
+    Round(JobId),
     /// Somebody wants to know.
     Probe(JobId),
 }
@@ -169,6 +175,8 @@ pub struct Node {
     /// What searches found of late, and until when that counts.
     remembered: HashMap<Id, (Duration, Vec<Found>)>,
     last: u64,
+    /// Who was told of files of ours.
+    neighbourhoods: Neighbourhoods,
     upkeep: Upkeep,
     votes: [Votes; 2],
     /// The own address as several networks see it, by [`Family::index`].
@@ -225,6 +233,7 @@ impl Node {
             joined: BTreeMap::new(),
             remembered: HashMap::new(),
             last: 0,
+            neighbourhoods: Neighbourhoods::default(),
             upkeep: Upkeep::new(contacts, has_entries, now),
             votes: Default::default(),
             addresses: [None; 2],
@@ -372,6 +381,7 @@ impl Node {
             Purpose::Walk(walk) => self.handle_walk_reply(walk, flight, rtt, reply, named, now),
             Purpose::Store(walk) => self.handle_store_end(walk, true, now),
             Purpose::Check => self.checks -= 1,
+            Purpose::Round(job) => self.handle_round_reply(job, flight.to, reply, now),
             Purpose::DialBack => self.handle_dial_reply(flight, reply, now),
             Purpose::Probe(id) => self.handle_probe_reply(id, flight, rtt, reply, named),
             Purpose::Refresh => {
@@ -408,6 +418,7 @@ impl Node {
             }
             Purpose::Store(walk) => self.handle_store_end(walk, false, now),
             Purpose::Check => self.checks -= 1,
+            Purpose::Round(job) => self.handle_round_failure(job, flight.to, now),
             Purpose::Probe(id) => self.handle_probe_failure(id),
             Purpose::Refresh | Purpose::Explore | Purpose::DialBack => {}
         }

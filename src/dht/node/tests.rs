@@ -70,6 +70,48 @@ fn two_hundred_nodes_find_every_tier_over_a_bad_net() {
 }
 
 #[test]
+fn files_announced_together_are_found_and_refreshed_with_a_datagram_to_each_keeper() {
+    let seed = network::seed();
+    let mut world = World::new(seed, Link { loss: 0.0, ..Link::default() });
+    let nodes = world.grow(60, Realm::public());
+    world.run(120 * SECOND);
+    let files: Vec<_> = (0..60).map(|n| file([1, 1, 1, 3, 40][n % 5], n as u64)).collect();
+    let (stored, first) = world.publish_many(nodes[7], &files, 80);
+    assert!(stored.iter().all(|stored| *stored >= 5), "seed {seed}: {stored:?}");
+    for (finder, (expected, chain)) in files.iter().enumerate().map(|(n, file)| (nodes[8 + n % 50], file)) {
+        let search = world.find(finder, expected);
+        assert_eq!(search.holders(), [world.peer(nodes[7], 80)], "seed {seed}");
+        let chains = if expected.pieces() > 1 { vec![chain.clone()] } else { Vec::new() };
+        assert_eq!(search.chains(), chains, "seed {seed}");
+    }
+    let small: Vec<_> = files.iter().filter(|(expected, _)| expected.pieces() < 5).cloned().collect();
+    world.run(Duration::from_secs(3600));
+    let (stored, again) = world.publish_many(nodes[7], &small, 80);
+    assert!(stored.iter().all(|stored| *stored >= 5), "seed {seed}: {stored:?}");
+    assert!(again * 3 < first && again < 3 * small.len() as u64, "seed {seed}: {first} questions, then {again}");
+    world.run(Duration::from_secs(80 * 60));
+    let finder = nodes[20];
+    assert_eq!(world.find(finder, &small[0].0).holders(), [world.peer(nodes[7], 80)], "refreshed, seed {seed}");
+    assert_eq!(world.find(finder, &files[4].0).holders(), [], "not refreshed, seed {seed}");
+}
+
+#[test]
+fn a_round_that_is_cancelled_says_no_more() {
+    let mut world = World::new(4, Link { loss: 0.0, ..Link::default() });
+    let nodes = world.grow(20, Realm::public());
+    world.run(60 * SECOND);
+    let (expected, chain) = file(1, 1);
+    let now = world.now();
+    let job = world.node_mut(nodes[3]).publish_many(&[(expected, chain)], 80, now);
+    world.touch(nodes[3]);
+    world.run(SECOND / 100);
+    world.node_mut(nodes[3]).cancel(job);
+    world.run(30 * SECOND);
+    assert_eq!(world.node(nodes[3]).figures().searching, 0);
+    assert_eq!(world.find(nodes[9], &expected).holders(), []);
+}
+
+#[test]
 fn a_third_of_the_network_dies_and_what_it_knew_is_still_found() {
     let seed = network::seed();
     let mut world = World::new(seed, Link { loss: 0.01, ..Link::default() });

@@ -21,7 +21,7 @@ fn key(n: u32) -> Id {
 }
 
 fn storage() -> Storage {
-    Storage::new(Id::new([0; 20]))
+    Storage::new(Id::new([0; 20]), TTL)
 }
 
 fn holders(storage: &Storage, n: u32, now: Duration) -> Vec<SocketAddr> {

@@ -192,6 +192,18 @@ impl World {
         self.run_to_end(host, job).1
     }
 
+    /// Announces files together, and gives how many nodes keep each, and how many questions that took.
+    pub fn publish_many(&mut self, host: usize, files: &[(Expected, PieceChain)], port: u16) -> (Vec<usize>, u64) {
+        let (now, before) = (self.now, self.hosts[host].node.queries_out);
+        let job = self.hosts[host].node.publish_many(files, port, now);
+        self.run_to_end(host, job);
+        let told = self.events.iter().rev().find_map(|(by, _, event)| match event {
+            Event::Told(told, stored) if *by == host && *told == job => Some(stored.clone()),
+            _ => None,
+        });
+        (told.expect("a round that ends tells of it"), self.hosts[host].node.queries_out - before)
+    }
+
     /// Searches to the end.
     pub fn find(&mut self, host: usize, expected: &Expected) -> Search {
         let began = self.now;
