@@ -65,7 +65,6 @@ fn random_setting(rng: &mut StdRng, pieces: usize, file: &File, seed: u64) -> Se
         Node {
             manner,
             cuts: rng.random_bool(0.2).then(|| rng.random_range(100_000..2_000_000)),
-            changes: rng.random_bool(0.3),
             delay: Duration::from_millis(rng.random_range(1..100)),
             ..Node::new(10f64.powf(rng.random_range(5.0..8.0)))
         }
@@ -120,4 +119,33 @@ fn any_download_with_one_honest_source_ends_in_the_right_file_and_convicts_no_ho
         let bound = 90.0 + 3.0 * file.expected.size as f64 / slowest.fold(f64::MAX, f64::min);
         assert!(!hope || client.took() <= bound, "SEED={seed}: {:.1} s, not {bound:.1}: {setting:?}", client.took());
     }
+}
+
+#[test]
+fn whatever_a_mirror_gave_before_it_broke_off_or_changed_no_reader_completes_wrong_bytes() {
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..400, |seed: u64| seed..seed + 1);
+    let mut cuts = 0;
+    for seed in seeds {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let file = &FILES[rng.random_range(0..FILES.len())];
+        let pieces = file.pieces();
+        let mirror = Node {
+            cuts: Some(rng.random_range(50_000..1_000_000)),
+            changes: rng.random_bool(0.5),
+            ..Node::of(Manner::Flips(rng.random_range(0..pieces.min(3))), 10f64.powf(rng.random_range(5.5..7.5)))
+        };
+        let peers = (0..rng.random_range(1..4)).map(|_| Node {
+            found: Duration::from_millis(rng.random_range(1..3000)),
+            ..Node::new(10f64.powf(rng.random_range(5.0..7.0)))
+        });
+        let mut setting = Setting::new(MirrorUse::First, Some(mirror), peers.collect());
+        setting.hearsay.extend(rng.random_bool(0.5).then(|| file.chain.clone()));
+        setting.seed = seed;
+        let world = setting.clone().go(file);
+        let client = &world.clients[0];
+        assert!(client.is_proven(), "SEED={seed}: {:?}: {setting:?}", client.end);
+        cuts += client.cuts;
+    }
+    assert!(first.is_some() || cuts > 0, "no reader ever had a wrong byte");
 }
