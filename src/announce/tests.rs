@@ -22,9 +22,6 @@ use tokio::io::AsyncWriteExt;
 
 use super::*;
 
-/// Where this host is said to serve peers.
-const PORT: u16 = 4000;
-
 async fn node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
     let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect();
     let config = dht::Config { bootstrap, ..dht::Config::default() };
@@ -41,9 +38,10 @@ async fn node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
     dht
 }
 
-/// A node that others find able to be connected to: a peer's port answers there.
-async fn open_node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
-    let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 81, host], PORT))).unwrap();
+/// A node that others find able to be connected to, and where: something answers there as a peer's port does.
+async fn open_node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> (Dht, SocketAddr) {
+    let listener = std::net::TcpListener::bind(SocketAddr::from(([127, 0, 81, host], 0))).unwrap();
+    let addr = listener.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             let _ = stream.read(&mut [0; 1024]);
@@ -51,8 +49,8 @@ async fn open_node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
         }
     });
     let dht = node(host, bootstrap, dir).await;
-    dht.serve(PORT).await;
-    dht
+    dht.serve(addr.port()).await;
+    (dht, addr)
 }
 
 fn verified(bytes: &[u8]) -> Verified {
@@ -112,9 +110,9 @@ async fn a_big_file_is_told_of_with_its_first_piece_and_again_with_its_chain_a_s
     let [file, small_file] = files.each_ref().map(|file| file.shareable().unwrap());
 
     let other = node(1, &[], dir.path()).await;
-    let own = open_node(2, other.local_addrs(), dir.path()).await;
-    let announcer = tokio::spawn(Announcer::new(own, store.clone(), PORT).run());
-    let holder = Found::Holder(SocketAddr::from(([127, 0, 81, 2], PORT)));
+    let (own, addr) = open_node(2, other.local_addrs(), dir.path()).await;
+    let announcer = tokio::spawn(Announcer::new(own, store.clone(), addr.port()).run());
+    let holder = Found::Holder(addr);
     let (small_partial, partial) = (lend(&store, small), lend(&store, &big));
     until(&other, file, std::slice::from_ref(&holder)).await;
     assert_eq!(search(&other, small_file).await, []);
@@ -144,26 +142,26 @@ async fn superseded_versions_are_neither_announced_nor_answered_for() {
     record(1, &old.1);
     keep(&old);
     let other = node(3, &[], dir.path()).await;
-    let own = open_node(4, other.local_addrs(), dir.path()).await;
-    let holder = Found::Holder(SocketAddr::from(([127, 0, 81, 4], PORT)));
+    let (own, addr) = open_node(4, other.local_addrs(), dir.path()).await;
+    let holder = Found::Holder(addr);
     let [old_file, new_file] = [&old, &new].map(|(_, file)| file.shareable().unwrap());
     {
         // While it is current it is told of.
-        let announcer = tokio::spawn(Announcer::new(own.clone(), store.clone(), PORT).run());
-        until(&other, old_file.clone(), std::slice::from_ref(&holder)).await;
+        let announcer = tokio::spawn(Announcer::new(own.clone(), store.clone(), addr.port()).run());
+        until(&other, old_file, std::slice::from_ref(&holder)).await;
         announcer.abort();
     }
     let third = node(5, &[], dir.path()).await;
-    let fresh = open_node(7, third.local_addrs(), dir.path()).await;
+    let (fresh, fresh_addr) = open_node(7, third.local_addrs(), dir.path()).await;
     record(2, &new.1);
     keep(&new);
     let old_hash = old_file.expected().hash;
     assert!(store.open_object(old_hash).unwrap().is_some(), "it is still held");
     assert!(store.offer(old_hash).unwrap().is_none(), "strangers get none of it");
-    let told = tell(fresh.clone(), store.clone(), PORT, vec![old_hash]).await;
+    let told = tell(fresh.clone(), store.clone(), fresh_addr.port(), vec![old_hash]).await;
     assert_eq!(told, [(old_hash, Told::Nothing)], "not even when it was due already");
-    let announcer = tokio::spawn(Announcer::new(fresh, store.clone(), PORT).run());
-    until(&third, new_file, &[Found::Holder(SocketAddr::from(([127, 0, 81, 7], PORT)))]).await;
+    let announcer = tokio::spawn(Announcer::new(fresh, store.clone(), fresh_addr.port()).run());
+    until(&third, new_file, &[Found::Holder(fresh_addr)]).await;
     assert_eq!(search(&third, old_file).await, []);
     announcer.abort();
 }
