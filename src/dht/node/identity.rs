@@ -1,6 +1,6 @@
 //! Who a node is: an id that follows from its address, as others see it (BEP 42).
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use crate::dht::{
     contact::{Family, Subnet},
@@ -14,6 +14,11 @@ use super::Node;
 const SETTLED: Duration = Duration::from_secs(10 * 60);
 
 impl Node {
+    /// The own address, as most others see it.
+    pub(super) fn external(&self, family: Family) -> Option<SocketAddr> {
+        self.votes[family.index()].winner()
+    }
+
     /// Takes an id that the own address may have, when several networks see another one than before. Addresses that are
     /// not global may have any (BEP 42). One id serves both families (BEP 32); that of IPv4 decides.
     pub(super) fn follow_address(&mut self, now: Duration) {

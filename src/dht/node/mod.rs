@@ -492,10 +492,6 @@ impl Node {
         self.outputs.push_back(Output::Transmit(Transmit { to, via: None, datagram }));
         true
     }
-
-    fn external(&self, family: Family) -> Option<SocketAddr> {
-        self.votes[family.index()].winner()
-    }
 }
 
 #[cfg(test)]
