@@ -1,8 +1,4 @@
-#![expect(
-    clippy::disallowed_methods,
-    clippy::disallowed_types,
-    reason = "tests run the task, and wait for what it does"
-)]
+#![expect(clippy::disallowed_methods, reason = "tests run the task, and wait for what it does")]
 
 use std::{
     io::{Read, Write},
@@ -18,24 +14,13 @@ use crate::{
     store::{self, Lent, Partial},
 };
 
-use tokio::io::AsyncWriteExt;
-
 use super::*;
 
 async fn node(host: u8, bootstrap: &[SocketAddr], dir: &Path) -> Dht {
     let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect();
     let config = dht::Config { bootstrap, ..dht::Config::default() };
     let listen = [SocketAddr::from(([127, 0, 81, host], 0))];
-    let dht = Dht::start(&config, &listen, dir.join(format!("state/{host}")), u64::from(host)).await.unwrap();
-    // Whoever tries the port finds it open.
-    let port = tokio::net::TcpListener::bind((listen[0].ip(), PORT)).await.unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = port.accept().await {
-            let _gone = stream.write_all(b"HTTP/1.1 404 Not Found\r\n\r\n").await;
-        }
-    });
-    dht.serve(PORT).await;
-    dht
+    Dht::start(&config, &listen, dir.join(format!("state/{host}")), u64::from(host)).await.unwrap()
 }
 
 /// A node that others find able to be connected to, and where: something answers there as a peer's port does.
