@@ -8,6 +8,7 @@ use crate::harness::{
     apt::{Way, have_apt},
     archive::{Archive, FIRST_DATE, LATER_DATE, Package},
     client::fetch,
+    daemon::Daemon,
     deb::Size,
     huddle::{Host, Huddle},
     liar::Liar,
@@ -17,6 +18,15 @@ use crate::harness::{
 };
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A package whose hash nobody signed is passed on from the mirror, and no peer is asked for it.
+fn assert_comes_from_the_mirror_alone(huddle: &Huddle, daemon: &Daemon, package: &Package) {
+    let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
+    let target = format!("http://{}{}", huddle.mirror.authority(), package.url_path());
+    assert!(fetch(daemon.proxy(), &target, &[]).body == package.bytes());
+    assert_eq!(daemon.status().bytes_from_peers(), before.0, "nobody is asked for what nobody signed");
+    assert_eq!(huddle.mirror.pool_bytes() - before.1, package.size);
+}
 
 #[test]
 fn hashes_are_learned_from_each_compression_with_and_without_by_hash() {
@@ -142,11 +152,7 @@ fn a_tampered_release_is_refused_shown_and_passed_to_apt_as_it_is() {
     assert!(passed.whole && passed.body == fs::read(suite::release_file(&debian, "huddle")).expect("published"));
     assert!(daemon.shows_refusal("/dists/huddle/InRelease"), "{}", daemon.page());
 
-    let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
-    let target = format!("http://{}{}", huddle.mirror.authority(), hello.url_path());
-    assert!(fetch(daemon.proxy(), &target, &[]).body == hello.bytes());
-    assert_eq!(daemon.status().bytes_from_peers(), before.0, "nobody is asked for what nobody signed");
-    assert_eq!(huddle.mirror.pool_bytes() - before.1, hello.size);
+    assert_comes_from_the_mirror_alone(&huddle, daemon, hello);
 
     huddle.mirror.serve(archive.root());
     let apt = huddle[1].apt();
@@ -202,11 +208,7 @@ fn a_wrong_signature_beside_a_release_is_refused_shown_and_passed_to_apt_as_it_i
         fetch(daemon.proxy(), &format!("http://{}/debian/dists/huddle/Release.gpg", huddle.mirror.authority()), &[]);
     assert!(signature.whole && signature.body == fs::read(debian.join("dists/huddle/Release.gpg")).expect("published"));
 
-    let before = (daemon.status().bytes_from_peers(), huddle.mirror.pool_bytes());
-    let target = format!("http://{}{}", huddle.mirror.authority(), hello.url_path());
-    assert!(fetch(daemon.proxy(), &target, &[]).body == hello.bytes());
-    assert_eq!(daemon.status().bytes_from_peers(), before.0, "nobody is asked for what nobody signed");
-    assert_eq!(huddle.mirror.pool_bytes() - before.1, hello.size);
+    assert_comes_from_the_mirror_alone(&huddle, daemon, hello);
 }
 
 #[test]

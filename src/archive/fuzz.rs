@@ -157,6 +157,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::archive::testing::with_changes;
 
     /// A reader, and text that it likes.
     type Target = (fn(&[u8]), &'static [u8]);
@@ -201,24 +202,10 @@ mod tests {
 
         #[test]
         fn a_seed_with_any_changes_is_read_or_refused(
-            which in 0..TARGETS.len(),
-            changes in proptest::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>(), 1..40usize), 1..6),
+            (target, bytes) in proptest::sample::select(&TARGETS[..]).prop_flat_map(|(target, seed)| {
+                (Just(target), with_changes(seed, b"\n \t\r:-/.\0\\#["))
+            }),
         ) {
-            let (target, seed) = TARGETS[which];
-            let mut bytes = seed.to_vec();
-            for (at, kind, byte, length) in changes {
-                let at = at.index(bytes.len());
-                let end = (at + length).min(bytes.len());
-                match kind {
-                    0 => bytes[at] = byte,
-                    1 => bytes.insert(at, b"\n \t\r:-/.\0\\#["[usize::from(byte) % 12]),
-                    2 => drop(bytes.drain(at..end)),
-                    _ => bytes.extend_from_within(at..end),
-                }
-                if bytes.is_empty() {
-                    break;
-                }
-            }
             target(&bytes);
         }
     }

@@ -1,10 +1,11 @@
-//! Keys and signed texts for the tests of this station. All time is [`now`].
+//! Keys and signed texts for the tests of this station, all of whose time is [`now`]; and changes of texts, for fuzzing.
 
 use std::{
     io::Write,
     time::{Duration, SystemTime},
 };
 
+use proptest::{collection::vec, prelude::*, sample::Index};
 use sequoia_openpgp::{
     Cert, Packet,
     armor::{Kind, Writer},
@@ -207,4 +208,25 @@ pub fn pack(compression: Compression, bytes: &[u8]) -> Vec<u8> {
             packer.finish().unwrap()
         }
     }
+}
+
+/// A few changes of a text: bytes replaced, put in from among `inserted`, left out, and repeated.
+pub fn with_changes(text: &'static [u8], inserted: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
+    vec((any::<Index>(), 0..4u8, any::<u8>(), 1..40usize), 1..6).prop_map(move |changes| {
+        let mut bytes = text.to_vec();
+        for (at, kind, byte, length) in changes {
+            if bytes.is_empty() {
+                break;
+            }
+            let at = at.index(bytes.len());
+            let end = (at + length).min(bytes.len());
+            match kind {
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, inserted[usize::from(byte) % inserted.len()]),
+                2 => drop(bytes.drain(at..end)),
+                _ => bytes.extend_from_within(at..end),
+            }
+        }
+        bytes
+    })
 }
