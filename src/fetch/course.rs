@@ -307,9 +307,10 @@ impl Course {
         self.taint(at);
     }
 
-    /// What was released cannot be remembered: from now on only proven bytes are released.
+    /// The first bytes to be released could not be marked, and stayed here: from now on only proven bytes are released.
     pub fn handle_unmarked(&mut self) {
         self.cautious = true;
+        (self.released, self.given) = (0, 0);
     }
 
     /// When [`Course::poll`] may have something without anything having happened.

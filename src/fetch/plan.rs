@@ -81,6 +81,9 @@ const LAST_RESORT: Duration = Duration::from_secs(15);
 const QUESTIONS: usize = 8;
 /// How long a peer may take for one answer before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
+/// How long nothing at all may come of use before no source is left, whatever they all promise: a peer that is always busy
+/// beside a mirror that is always silent would keep a download for ever.
+const STALEMATE: Duration = Duration::from_secs(240);
 /// How long somebody honest is waited for when the others lied.
 const HOPE: Duration = Duration::from_secs(5);
 /// How often an unfinished holder is asked what it has by now.
@@ -165,6 +168,8 @@ pub struct Plan {
     holders_ended: bool,
     /// When a peer last brought something, or the download began.
     peers_heard: Instant,
+    /// When anything of use came last, from whomever.
+    moved: Instant,
     /// How many unfinished holders have each piece, when there are any.
     holders_of: Vec<u16>,
     /// Pieces that came twice because a late one was asked of two.
@@ -205,6 +210,7 @@ impl Plan {
             grace_until: now + grace,
             holders_ended: false,
             peers_heard: now,
+            moved: now,
             holders_of: Vec::new(),
             hedged: 0,
             front_since: (0, now),
@@ -244,7 +250,7 @@ impl Plan {
 
     /// A peer's piece came and is kept.
     pub fn handle_kept(&mut self, source: SourceId, piece: usize, measure: Measure, now: Instant) {
-        self.peers_heard = now;
+        (self.peers_heard, self.moved) = (now, now);
         let of = self.pieces;
         self.peer(source).handle_served(piece, piece + 1 == of, measure, now);
     }
@@ -275,6 +281,7 @@ impl Plan {
     /// A peer did not give what it was asked for; `pause` when it said how long to wait.
     pub fn handle_failed(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
         let peer = self.peer(source);
+        peer.put_off = true;
         match piece {
             Some(piece) => {
                 peer.handle_answered(piece, now);
@@ -351,6 +358,9 @@ impl Plan {
     pub fn poll(&mut self, ledger: &Ledger, now: Instant) -> Option<Wish> {
         if ledger.missing() == 0 && ledger.front().0 == self.pieces {
             return self.mirror.halt().or_else(|| self.ask_have(ledger, now));
+        }
+        if now >= self.moved + STALEMATE {
+            return Some(Wish::GiveUp);
         }
         if self.front_since.0 != ledger.front().0 {
             self.front_since = (ledger.front().0, now);
