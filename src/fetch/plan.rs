@@ -17,6 +17,12 @@
 //! [`FIRST_SPECULATION`]. Only while the piece behind which all else waits is with a peer that is slower than the others,
 //! and not late, they may go on meanwhile.
 //!
+//! # An end
+//!
+//! Who puts off what it is asked for, or fails at it, is asked again, and until it has given something nobody else is kept
+//! waiting for it: a peer that is always busy does not hold back the mirror. And when nothing of use has come from anybody
+//! for [`STALEMATE`], the download ends, whatever they all promise.
+//!
 //! # A swarm that has nothing yet
 //!
 //! Clients that start at once beside one slow mirror know of no chain: nobody has the whole file. Peers that have some
@@ -49,8 +55,8 @@ pub const MAX_PEERS: usize = 32;
 const MAX_MET: usize = 256;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
-/// Pieces of peers that are held unproven or under way, at most: sixteen, and the one that all the others wait for.
-const SPECULATION: usize = 17;
+/// Pieces of peers that are held unproven or under way, at most, beside the one that all the others wait for.
+const SPECULATION: usize = 16;
 /// The same before anything is proven.
 const FIRST_SPECULATION: usize = 10;
 /// Peers of unknown rate that are tried at a time.
@@ -115,28 +121,35 @@ pub struct Measure {
     pub round_trip: Option<Duration>,
 }
 
-/// What the driver has to do.
+/// What a peer is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Ask a peer for a piece.
-    AskPiece {
+pub enum Call {
+    /// Ask it for a piece.
+    Piece {
         /// Which peer.
         source: SourceId,
         /// Which piece.
         piece: usize,
     },
-    /// Ask a peer which pieces it has, and for its piece chain.
-    AskHave {
+    /// Ask it which pieces it has, and for its piece chain.
+    Have {
         /// Which peer.
         source: SourceId,
     },
-    /// Wait no longer for a piece of this peer's: another was quicker.
+    /// Wait no longer for a piece of its: another was quicker.
     Cancel {
         /// Which peer.
         source: SourceId,
         /// Which piece.
         piece: usize,
     },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Tell a peer.
+    Call(Call),
     /// Stream these pieces from the mirror: from the front when `from` is where that is, else to be judged one by one.
     Stream {
         /// The first piece.
@@ -421,7 +434,7 @@ impl Plan {
         };
         let (source, _) = self.sources().filter(due).min_by_key(|(source, peer)| (peer.finish(now), *source))?;
         self.peer(source).chain = Chain::Asked(now);
-        Some(Wish::AskHave { source })
+        Some(Wish::Call(Call::Have { source }))
     }
 
     /// A piece that is there by now and that its other source has not begun to send.
@@ -432,7 +445,7 @@ impl Plan {
             Some((source, at))
         })?;
         let asked = self.peer(source).asked.remove(at).expect("it was just found");
-        Some(Wish::Cancel { source, piece: asked.piece })
+        Some(Wish::Call(Call::Cancel { source, piece: asked.piece }))
     }
 
     /// What to do when nothing can be asked: say that claims lead nowhere, or that no source is left.

@@ -4,9 +4,9 @@
 //! each other what they have ([`client`]). The bytes are real and really hashed, and what peers say goes through the real pipeline.
 
 mod client;
-mod files;
+pub(super) mod files;
 mod network;
 mod rows;
 mod schedules;
-mod server;
+pub(super) mod server;
 mod swarm;

@@ -98,7 +98,7 @@ pub struct Patience {
     pub window: Duration,
     /// ... so many of them in each such time. The time that it waits for its turn under the limit does not count.
     pub bytes: u64,
-    /// The same bytes in this part of the window while others wait for a place.
+    /// The same bytes in this part of the window, half or less, while others wait for a place.
     pub haste: u32,
     /// A connection on which nothing is sent for so long is of no use, whatever trickles in.
     pub silence: Duration,

@@ -201,7 +201,7 @@ impl Progress {
             self.taken = 0;
             now
         });
-        let look = patience.window / patience.haste;
+        let look = patience.window / patience.haste.max(1);
         let age = now.saturating_duration_since(since);
         if age < if is_contended { look } else { patience.window } {
             let looked = age.as_nanos() / look.as_nanos().max(1);

