@@ -10,6 +10,7 @@
 //! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
+mod audience;
 pub mod course;
 mod crowd;
 mod io;

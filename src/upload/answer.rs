@@ -20,7 +20,7 @@ use crate::{
     store::{Blob, Lent, Loan, Offered, Part},
 };
 
-use super::{Give, Meter, Peer, ask::Ask, budget::MISS, seats::Seat};
+use super::{Give, Meter, Peer, ask::Ask, budget::MISS, recall::Recall, seats::Seat};
 
 /// Names a piece chain: the SHA-256 of its bytes, in hexadecimal.
 const CHAIN: &str = "x-huddle-chain";
@@ -49,7 +49,8 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
     let method = request.method();
     let asked = Ask::parse(request.path()).filter(|_| method == Method::GET || method == Method::HEAD);
     let Some(asked) = asked else { return miss(&give, peer) };
-    let Some(place) = give.places.take(peer) else {
+    let recall = request.conn_data::<Recall>().cloned().unwrap_or_default();
+    let Some(place) = give.places.take(peer, recall, Instant::now()) else {
         return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT);
     };
     let (Ask::File(hash) | Ask::Pieces(hash)) = asked;

@@ -26,8 +26,9 @@
 //!
 //! What the wire sees, in order: a seat for the connection ([`seats`]), the address's [`budget`], a seat among the
 //! uploads, the store's offer, and a stream that writes what the [`faucet`] lets through: one rate for all bytes that
-//! sockets take, shared fairly among peers. It is of this port alone; what apt is given never waits for it. [`budget`],
-//! [`faucet`] and [`ask`] are pure; `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
+//! sockets take, shared fairly among peers. Without a limit the line is what is scarce, and TCP shares it out among
+//! connections; what is fair then are the seats: who waits for one gets it from who has more than its share, or is slow. It is of this port alone; what apt is given never waits for it. [`budget`],
+//! [`faucet`] and [`ask`] are pure, [`seats`] too but for its lock; `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
 
 mod answer;
 mod ask;
@@ -35,6 +36,7 @@ mod budget;
 mod faucet;
 mod pace;
 mod peer;
+mod recall;
 mod seats;
 mod wire;
 
@@ -96,13 +98,15 @@ pub struct Patience {
     pub window: Duration,
     /// ... so many of them in each such time. The time that it waits for its turn under the limit does not count.
     pub bytes: u64,
+    /// The same bytes in this part of the window, half or less, while others wait for a place.
+    pub haste: u32,
     /// A connection on which nothing is sent for so long is of no use, whatever trickles in.
     pub silence: Duration,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { window: Duration::from_secs(20), bytes: 20 * 2048, silence: Duration::from_secs(180) }
+        Self { window: Duration::from_secs(20), bytes: 20 * 2048, haste: 4, silence: Duration::from_secs(180) }
     }
 }
 
@@ -174,14 +178,10 @@ pub fn start(
 ) -> io::Result<(ServerHandle, impl Future<Output = io::Result<()>> + Send + use<>, Meter)> {
     let meter = Meter::default();
     let pace = Pace::new(config.upload_limit, Instant::now());
-    let give = web::Data::new(Give {
-        store,
-        meter: meter.clone(),
-        budget: Mutex::default(),
-        places: Seats::new(config.uploads, config.uploads_per_address),
-    });
+    let places = Seats::new(config.uploads, config.uploads_per_address);
+    let give = web::Data::new(Give { store, meter: meter.clone(), budget: Mutex::default(), places: places.clone() });
     let seats = Seats::new(config.connections, config.connections_per_address);
-    let gate = Gate { seats, meter: meter.clone(), pace: pace.clone(), patience: config.patience };
+    let gate = Gate { seats, places, meter: meter.clone(), pace: pace.clone(), patience: config.patience };
     let mut server = Server::build()
         .workers(1)
         .worker_max_blocking_threads(READERS)
@@ -198,6 +198,7 @@ pub fn start(
                 .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
                 .client_request_timeout(HEAD_WAIT)
                 .client_disconnect_timeout(HEAD_WAIT)
+                .on_connect_ext(|wire: &wire::Wire, data| drop(data.insert(wire.recall())))
                 .finish(map_config(app, |()| AppConfig::default()));
             fn_service(move |socket| {
                 let admitted = gate.admit(socket);

@@ -82,7 +82,11 @@ impl Port {
     }
 
     fn ask(&self, method: &str, path: &str, fields: &str) -> Answer {
-        let mut peer = self.connect(1);
+        self.ask_from(1, method, path, fields)
+    }
+
+    fn ask_from(&self, from: u8, method: &str, path: &str, fields: &str) -> Answer {
+        let mut peer = self.connect(from);
         write!(peer, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").unwrap();
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).unwrap();

@@ -24,10 +24,11 @@ use crate::{
 
 use crate::fetch::{
     Holder, Lead, Origin, Shared,
+    audience::Audience,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
     ledger::{Grade, MIRROR, SourceId},
-    plan::Measure,
+    plan::{Call, Measure},
 };
 
 use super::{
@@ -36,8 +37,6 @@ use super::{
     tally::{Outcome, Report},
 };
 
-/// How long a download goes on without readers before half of it is there.
-const DESERTED: Duration = Duration::from_secs(30);
 /// How long a peer is left alone that passed on a false piece.
 const PAUSE: Duration = Duration::from_secs(300);
 /// Holders that wait for room among those that are asked, at most.
@@ -64,7 +63,7 @@ pub(super) struct Flight<'a> {
     trouble: Option<Failure>,
     began: Instant,
     first_byte: Option<Duration>,
-    deserted_since: Option<Instant>,
+    audience: Audience,
     received: u64,
     peer_pieces: usize,
     givers: HashSet<SourceId>,
@@ -108,7 +107,7 @@ impl<'a> Flight<'a> {
             trouble: None,
             began: now,
             first_byte: None,
-            deserted_since: None,
+            audience: Audience::default(),
             received: 0,
             peer_pieces: 0,
             givers: HashSet::new(),
@@ -156,9 +155,9 @@ impl<'a> Flight<'a> {
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Failure> {
         match deed {
-            Deed::Ask { source, piece } => self.ask(source, Some(piece)),
-            Deed::AskHave { source } => self.ask(source, None),
-            Deed::Cancel { source, piece } => {
+            Deed::Call(Call::Piece { source, piece }) => self.ask(source, Some(piece)),
+            Deed::Call(Call::Have { source }) => self.ask(source, None),
+            Deed::Call(Call::Cancel { source, piece }) => {
                 self.waiting.remove(&(source, piece)).into_iter().for_each(|waiting| waiting.abort());
             }
             Deed::Stream { bytes } => self.open_stream(bytes),
@@ -398,12 +397,12 @@ impl<'a> Flight<'a> {
     /// A download that nobody reads any more ends, unless half of it is there.
     fn check_deserted(&mut self) -> Result<(), Failure> {
         // One receiver waits in the table of flights, one in the lead.
-        if self.lead.progress.receiver_count() > 2 || 2 * self.course.missing() < self.expected.pieces() {
-            self.deserted_since = None;
-            return Ok(());
+        let has_readers = self.lead.progress.receiver_count() > 2;
+        let (missing, pieces) = (self.course.missing(), self.expected.pieces());
+        if self.audience.is_gone(has_readers, missing, pieces, Instant::now()) {
+            return Err(Failure::Deserted);
         }
-        let since = *self.deserted_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > DESERTED { Err(Failure::Deserted) } else { Ok(()) }
+        Ok(())
     }
 
     /// Whether nothing wrong, now or earlier, can have been passed on.

@@ -4,6 +4,8 @@ mod flight;
 pub(super) mod growing;
 mod stream;
 pub(super) mod tally;
+#[cfg(test)]
+mod tests;
 
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::watch;
