@@ -82,13 +82,14 @@ mod tests {
     /// A reader, and bytes that it likes.
     type Target = (fn(&[u8]), &'static [u8]);
 
-    const TARGETS: [Target; 6] = [
+    const TARGETS: [Target; 7] = [
         (answers, include_bytes!("../../tests/fuzz/seeds/answers/all")),
         (answers, include_bytes!("../../tests/fuzz/seeds/answers/refused")),
         (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/none")),
         (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/two")),
         (have, include_bytes!("../../tests/fuzz/seeds/have/some")),
         (have, include_bytes!("../../tests/fuzz/seeds/have/all")),
+        (have, include_bytes!("../../tests/fuzz/seeds/have/behind")),
     ];
 
     #[test]
