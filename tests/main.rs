@@ -27,6 +27,7 @@ mod startup;
 mod tools;
 
 mod e2e_bring;
+mod e2e_conspiracy;
 mod e2e_crash;
 mod e2e_crowd;
 mod e2e_edges;
@@ -41,6 +42,7 @@ mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
 mod e2e_suites;
+mod e2e_swarm;
 mod e2e_trust;
 mod e2e_why;
 

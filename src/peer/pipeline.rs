@@ -316,7 +316,9 @@ impl Head {
         let (mut length, mut content_range, mut retry_after) = (None, None, None);
         let (mut chain, mut have, mut unproven, mut close) = (None, None, false, false);
         for field in &*response.headers {
-            let value = std::str::from_utf8(field.value).map_err(|_| Violation::Head)?.trim();
+            let value = std::str::from_utf8(field.value).map_err(|_| Violation::Head)?;
+            // Of all that Unicode calls white only these two may surround a value (RFC 9110, section 5.6.3).
+            let value = value.trim_matches([' ', '\t']);
             match field.name.to_ascii_lowercase().as_str() {
                 "content-length" => {
                     let digits = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());

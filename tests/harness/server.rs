@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::Range,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use percent_encoding::percent_decode_str;
@@ -57,6 +57,8 @@ pub enum Body {
     Memory(Arc<Vec<u8>>),
     /// From a file; `Reply::span` counts in it.
     File(PathBuf),
+    /// The same again and again, for as long as the span is.
+    Repeated(&'static [u8]),
 }
 
 /// How a reply breaks off.
@@ -112,6 +114,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     gone: bool,
+    /// Bytes a second of all replies together, and when the last byte so far has left.
+    line: Option<(u64, Instant)>,
     /// Raised by each `go_on`; who stalls waits for it to rise.
     round: u64,
     sockets: Vec<Socket>,
@@ -148,6 +152,11 @@ impl Server {
             socket.shutdown(Shutdown::Both).ok();
         }
         self.shared.changed.notify_all();
+    }
+
+    /// From now on all replies share a line of so many bytes a second.
+    pub fn limit(&self, rate: u64) {
+        self.shared.lock().line = Some((rate, Instant::now()));
     }
 
     /// Lets the replies go on that stall now.
@@ -202,6 +211,17 @@ impl Shared {
         let round = state.round;
         let state = self.changed.wait_while(state, |state| !state.gone && state.round == round);
         !state.expect("no thread dies with the lock").gone
+    }
+
+    /// Takes time of the line that all replies share, and waits until these bytes have left.
+    fn queue(&self, bytes: u64) {
+        let mut state = self.lock();
+        let Some((rate, free)) = &mut state.line else { return };
+        let now = Instant::now();
+        *free = (*free).max(now) + Duration::from_secs_f64(bytes as f64 / *rate as f64);
+        let wait = free.duration_since(now);
+        drop(state);
+        thread::sleep(wait);
     }
 
     fn note(&self, path: &str, span: Range<u64>) {
@@ -275,6 +295,7 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
             file.seek(SeekFrom::Start(reply.span.start)).map_err(|_| End::Fin)?;
             Box::new(file)
         }
+        Body::Repeated(bytes) => Box::new(Repeated { bytes, left: &[] }),
     };
     let mut stop = reply.stop.map(|(after, end)| (reply.span.start + after, end));
     let mut at = reply.span.start;
@@ -295,12 +316,28 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
         if let Some(every) = reply.flip_every {
             (0..chunk.len()).filter(|i| (at + *i as u64).is_multiple_of(every)).for_each(|i| chunk[i] ^= 0xff);
         }
+        shared.queue(until - at);
         stream.write_all(chunk).map_err(|_| End::Fin)?;
         shared.note(&request.path, at..until);
         if let Some(rate) = reply.rate {
             thread::sleep(Duration::from_secs_f64((until - at) as f64 / rate as f64));
         }
         at = until;
+    }
+}
+
+/// Bytes that begin anew when they end.
+struct Repeated {
+    bytes: &'static [u8],
+    left: &'static [u8],
+}
+
+impl Read for Repeated {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() {
+            self.left = self.bytes;
+        }
+        self.left.read(buffer)
     }
 }
 

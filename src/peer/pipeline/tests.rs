@@ -99,9 +99,19 @@ fn a_holder_tells_its_chain_its_pieces_or_both() {
 #[test]
 fn a_piece_set_that_is_not_one_of_the_file_and_a_chain_of_another_length_are_violations() {
     let file = small(10 * PIECE_SIZE + 1);
-    for digits in
-        ["", "05", "050", "050400", "0508", "05zz", "+504", "0504, 0504", "0504\r\nX-Huddle-Have: 0504", "é504"]
-    {
+    for digits in [
+        "",
+        "05",
+        "050",
+        "050400",
+        "0508",
+        "05zz",
+        "+504",
+        "0504, 0504",
+        "0504\r\nX-Huddle-Have: 0504",
+        "é504",
+        "0504\u{a0}",
+    ] {
         let head = format!("X-Huddle-Have: {digits}\r\n");
         assert_eq!(told(file, &head, b""), Err(Violation::Have), "{digits}");
     }
