@@ -42,7 +42,7 @@ use crate::{
     store::Store,
 };
 
-use wire::Wire;
+use wire::{Pace, Wire};
 
 /// How long a connection is kept open between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -62,6 +62,8 @@ pub struct Door {
     pub store: Store,
     /// Networks of clients besides this host.
     pub allow: Vec<IpNet>,
+    /// How clients are kept waiting.
+    pub pace: Pace,
 }
 
 impl Door {
@@ -118,7 +120,7 @@ impl Door {
         let accept = fn_service(move |stream: tokio::net::TcpStream| {
             let (door, closing) = (tunnels.clone(), closing.clone());
             async move {
-                let wire = Wire::new(stream).map_err(drop)?;
+                let wire = Wire::new(stream, door.pace).map_err(drop)?;
                 let is_tunnel = tokio::select! {
                     is_tunnel = wire.asks_for_tunnel() => is_tunnel,
                     () = closing.notified() => return Err(()),
