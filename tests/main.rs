@@ -29,6 +29,7 @@ mod tools;
 mod e2e_bring;
 mod e2e_crash;
 mod e2e_crowd;
+mod e2e_door;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_hostile;

@@ -85,6 +85,8 @@ pub enum Passage {
 /// Something to be done.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Output {
+    /// The dispatcher was given this request.
+    Begun(Head),
     /// This request waits behind another one.
     Foresee(Head),
     /// Nothing has come for so long that there is no hope: the connection is to end.
@@ -106,6 +108,8 @@ pub struct Conversation {
     input_ended: bool,
     /// The rest of the head that the dispatcher is being given.
     given: Bytes,
+    /// The request that it belongs to, until that is told.
+    begun: Option<Head>,
     turn: Turn,
     own: BytesMut,
 }
@@ -154,6 +158,7 @@ impl Conversation {
             is_last: false,
             input_ended: false,
             given: Bytes::new(),
+            begun: None,
             turn: Turn::Idle,
             own: BytesMut::new(),
         }
@@ -184,7 +189,7 @@ impl Conversation {
                 Turn::Answering(_) => return Given::Nothing,
                 Turn::Closed => return Given::End,
                 Turn::Idle => match self.waiting.pop_front() {
-                    Some(head) => self.begin(&head, now),
+                    Some(head) => self.begin(head, now),
                     None => return self.end(),
                 },
             }
@@ -280,6 +285,9 @@ impl Conversation {
     /// The next thing to do, until there is none.
     #[must_use]
     pub fn poll(&mut self, now: Instant) -> Option<Output> {
+        if let Some(head) = self.begun.take() {
+            return Some(Output::Begun(head));
+        }
         let is_due = self.next_wake().is_some_and(|at| at <= now);
         let Turn::Answering(answering) = &mut self.turn else { return None };
         if is_due && !answering.drip(&mut self.own, now) {
@@ -304,11 +312,12 @@ impl Conversation {
         }
     }
 
-    fn begin(&mut self, head: &Head, now: Instant) {
+    fn begin(&mut self, head: Head, now: Instant) {
         self.foreseen = self.foreseen.saturating_sub(1);
         self.given = head.bytes().clone();
         let framing = Framing::new(head.is_head());
         self.turn = Turn::Answering(Answering::new(framing, head.is_current, head.closes, now));
+        self.begun = Some(head);
         self.read_heads();
     }
 

@@ -26,6 +26,8 @@ use tokio::{
     time::{Sleep, timeout},
 };
 
+use super::ahead::Ahead;
+
 use conversation::{Conversation, Given, Output, Passage};
 
 pub use conversation::Pace;
@@ -51,10 +53,20 @@ pub struct Wire {
     conversation: Conversation,
     alarm: Option<Pin<Box<Sleep>>>,
     foresee: Option<Foresee>,
+    ahead: Ahead,
 }
 
-/// Who is told of requests that wait behind another one.
-type Foresee = Box<dyn FnMut(&Head)>;
+/// Who is told of requests.
+type Foresee = Box<dyn FnMut(Place, &Head)>;
+
+/// Where a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It is answered now.
+    First,
+    /// It waits behind another one.
+    Behind,
+}
 
 impl Wire {
     /// Takes a connection over. Small answers leave at once.
@@ -62,12 +74,17 @@ impl Wire {
         stream.set_nodelay(true)?;
         let peer = stream.peer_addr()?;
         let conversation = Conversation::new(pace);
-        Ok(Self { stream: Some(stream), peer, conversation, alarm: None, foresee: None })
+        Ok(Self { stream: Some(stream), peer, conversation, alarm: None, foresee: None, ahead: Ahead::default() })
     }
 
-    /// From now on tells of requests that wait behind another one, in their order.
-    pub fn foresee(&mut self, foresee: impl FnMut(&Head) + 'static) {
+    /// From now on tells of requests, in their order: those that wait behind another one, and each when its turn comes.
+    pub fn foresee(&mut self, foresee: impl FnMut(Place, &Head) + 'static) {
         self.foresee = Some(Box::new(foresee));
+    }
+
+    /// What this connection's requests lead to before their turn.
+    pub(super) fn ahead(&self) -> &Ahead {
+        &self.ahead
     }
 
     /// The client.
@@ -162,11 +179,12 @@ impl AsyncRead for Wire {
             wire.poll_input(cx)?;
             let given = wire.conversation.request(buf.remaining(), Instant::now());
             while let Some(output) = wire.conversation.poll(Instant::now()) {
-                match (output, &mut wire.foresee) {
-                    (Output::Foresee(head), Some(foresee)) => foresee(&head),
-                    (Output::Foresee(_), None) => {}
-                    (Output::Cut, _) => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-                }
+                let (place, head) = match output {
+                    Output::Begun(head) => (Place::First, head),
+                    Output::Foresee(head) => (Place::Behind, head),
+                    Output::Cut => return Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                };
+                wire.foresee.iter_mut().for_each(|foresee| foresee(place, &head));
             }
             if let Poll::Ready(sent) = wire.poll_own(cx) {
                 sent?;

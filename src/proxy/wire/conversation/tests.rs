@@ -76,6 +76,7 @@ impl Scene {
         while let Some(output) = self.talk.poll(self.now) {
             match output {
                 Output::Foresee(head) => self.foreseen.push(head.target),
+                Output::Begun(_) => {}
                 Output::Cut => self.is_cut = true,
             }
         }
