@@ -258,3 +258,33 @@ fn the_rest_of_a_file_is_given_alone_to_who_has_the_beginning_of_this_version() 
     assert_eq!((known.status, known.body.len()), (304, 0), "{}", known.head);
     assert_eq!(mirror.server().sent(&package.url_path()), package.size, "once");
 }
+
+#[test]
+fn clients_that_do_not_read_take_little_memory_whatever_they_asked_for_ahead() {
+    if !have_apt() {
+        return;
+    }
+    let archive = Archive::shared();
+    let mirror = Mirror::start(archive.root());
+    let host = Host::start("unread", &mirror, &Config::default());
+    host.apt().update().expect_success();
+    let packages = ["huddle-70", "huddle-5", "huddle-4", "huddle-2", "huddle-1"].map(|name| archive.package(name));
+    let release = "/debian/dists/xz/InRelease".to_owned();
+    let paths: Vec<_> = packages.iter().map(|package| package.url_path()).chain([release]).collect();
+    let before = host.daemon.memory();
+    let unread: Vec<_> = (0..10)
+        .map(|_| {
+            let mut stream = TcpStream::connect(host.daemon.proxy()).expect("it listens");
+            let ask = |path| format!("GET http://{}{path} HTTP/1.1\r\nHost: a\r\n\r\n", mirror.authority());
+            stream.write_all(paths.iter().map(ask).collect::<String>().as_bytes()).expect("it reads");
+            stream.read_exact(&mut [0; 100]).expect("an answer begins");
+            stream
+        })
+        .collect();
+    eventually("all that waits is brought", PATIENCE, || {
+        packages.iter().all(|package| host.daemon.status().recent(&package.sha256).is_some()).then_some(())
+    });
+    let memory = host.daemon.memory().saturating_sub(before);
+    assert!(memory < 48 << 20, "{memory} bytes for {} connections", unread.len());
+    packages.iter().for_each(|package| assert_eq!(mirror.server().sent(&package.url_path()), package.size, "once"));
+}

@@ -7,7 +7,9 @@
 //!  CONNECT mirror.example.org:443                         a tunnel
 //! ```
 //!
-//! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns how connections end.
+//! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns what passes and how connections end: it gives
+//! the dispatcher one request at a time, leaves no client in silence, and tells of requests that wait, which are begun
+//! ahead of their turn.
 #![expect(clippy::disallowed_types, reason = "the door takes connections over")]
 
 mod ahead;
