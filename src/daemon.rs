@@ -28,7 +28,7 @@ use crate::{
     flow::{Flow, Rules, Stations, apt::Apt},
     mirror::{Mirror, guard::Origins, upstream::Upstream},
     peer::Pool,
-    proxy::Door,
+    proxy::{Door, wire::Pace},
     status::Window,
     store::{self, Store},
     upload,
@@ -199,7 +199,12 @@ impl Daemon {
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
         };
-        let door = Door { flow: self.flow.clone(), store: self.store.clone(), allow: self.config.proxy.allow.clone() };
+        let door = Door {
+            flow: self.flow.clone(),
+            store: self.store.clone(),
+            allow: self.config.proxy.allow.clone(),
+            pace: Pace::default(),
+        };
         let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {

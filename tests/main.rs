@@ -30,6 +30,7 @@ mod e2e_bring;
 mod e2e_conspiracy;
 mod e2e_crash;
 mod e2e_crowd;
+mod e2e_door;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_hostile;

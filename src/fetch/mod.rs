@@ -173,7 +173,7 @@ impl Fetcher {
         if state.flights.len() >= MAX_FLIGHTS {
             return Claim::Full;
         }
-        let (progress, growing) = Growing::new(*vouched.expected());
+        let (progress, growing) = Growing::new(*vouched.expected(), !self.shared.store.is_marked(hash));
         state.flights.insert(hash, growing.clone());
         Claim::Lead(Lead { vouched: vouched.clone(), growing, progress, shared: self.shared.clone() })
     }

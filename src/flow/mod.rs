@@ -3,6 +3,7 @@
 //! [`Flow::serve`] is the map of the product: what must this be, have we got it, who has it, bring and prove it.
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
+mod ahead;
 pub mod apt;
 mod checked;
 mod file;
@@ -43,15 +44,19 @@ use index::Index;
 use learn::Learning;
 
 pub use crate::fetch::Growing;
+pub use ahead::Foreseen;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
+
+/// How long a request waits while no source gives a byte; it is kept alive meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Further mirrors of one repository that are looked at.
 const MAX_TWINS: usize = 8;
 
 /// What apt asks for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// The file.
     pub location: Location,
@@ -138,6 +143,7 @@ struct Shared {
     /// Repositories of which an index is being learned now, one entry an index.
     busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
+    ahead: ahead::Seats,
 }
 
 impl Flow {
@@ -151,6 +157,7 @@ impl Flow {
             learning: Learning::default(),
             busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
+            ahead: ahead::Seats::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -221,7 +228,7 @@ impl Flow {
         if is_settled(&busy.borrow()) {
             return None;
         }
-        let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
+        let _is_late = timeout(LEARNING, busy.wait_for(is_settled)).await.is_err();
         self.ask_promise(location).await
     }
 
@@ -335,12 +342,16 @@ impl Flow {
     /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
     /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
     async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
-        let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
+        let Err(failure) = growing.begun(PATIENCE).await else { return Answer::Growing(growing) };
         let is_metadata = vouched.path().starts_with("dists/") || Index::of(vouched).is_some();
         if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
             self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
         }
         match failure {
+            Failure::Silent => {
+                let reason = format!("nobody gives a byte of {} for {} s", ask.location.path(), PATIENCE.as_secs());
+                Answer::Refused { status: 504, reason }
+            }
             _ if is_metadata => self.pass_through(ask).await,
             Failure::Mismatch => {
                 let reason = format!("no source has the file that the archive signed for {}", ask.location.path());

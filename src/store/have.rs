@@ -29,6 +29,8 @@ pub struct Blob {
     pub expected: Expected,
     /// Its piece hashes, proven.
     pub chain: PieceChain,
+    /// The `Last-Modified` of the mirror that it came from, as it was sent.
+    pub modified: Option<String>,
     _hold: Hold,
 }
 
@@ -73,6 +75,7 @@ impl Drop for Hold {
 struct Held {
     size: u64,
     chain: Option<Vec<u8>>,
+    modified: Option<String>,
 }
 
 impl Store {
@@ -151,9 +154,10 @@ impl Store {
             .0
             .database
             .reader()
-            .prepare_cached("SELECT size, chain FROM object WHERE hash = ?1")?
+            .prepare_cached("SELECT size, chain, modified FROM object WHERE hash = ?1")?
             .query_row([hash.as_bytes()], |row| {
-                Ok(Held { size: row.get::<_, i64>(0)?.cast_unsigned(), chain: row.get(1)? })
+                let size = row.get::<_, i64>(0)?.cast_unsigned();
+                Ok(Held { size, chain: row.get(1)?, modified: row.get(2)? })
             })
             .optional()?;
         Ok(held)
@@ -185,7 +189,7 @@ impl Store {
         if due {
             keep::flush_if_idle(&self.0)?;
         }
-        Ok(Some(Blob { file, expected, chain, _hold: hold }))
+        Ok(Some(Blob { file, expected, chain, modified: held.modified, _hold: hold }))
     }
 
     /// Hashes a file that was found without a row, and writes down its chain when it is what its name says.

@@ -300,7 +300,7 @@ impl<'a> Flight<'a> {
         });
         match (result, piece) {
             (Ok(Answer::Body { bytes, chain, unproven }), Some(piece)) => {
-                self.received += bytes.len() as u64;
+                self.count(bytes.len());
                 let grade = if unproven { Grade::Raw } else { Grade::Proven };
                 let measure = self.measure(self.address(source));
                 self.course.handle_piece(source, piece, Sent { bytes, chain, grade }, measure, now);
@@ -334,7 +334,7 @@ impl<'a> Flight<'a> {
                 }
             }
             Came::Bytes(mut bytes) => {
-                self.received += bytes.len() as u64;
+                self.count(bytes.len());
                 self.from_mirror += bytes.len() as u64;
                 self.shared.tally.add_mirror(bytes.len() as u64);
                 let stream = self.stream.as_mut().expect("the bytes are the stream's");
@@ -361,6 +361,15 @@ impl<'a> Flight<'a> {
         }
     }
 
+    /// A source gave bytes. Readers that wait for proof hear of it when they ask.
+    fn count(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        self.lead.progress.send_if_modified(|progress| {
+            progress.received = self.received;
+            false
+        });
+    }
+
     fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
         tracing::debug!(file = self.lead.vouched.path(), fatal, %why, "the mirror broke off");
         self.stream = None;
@@ -383,7 +392,10 @@ impl<'a> Flight<'a> {
         // Whoever gets a byte that is not proven can only be told so if that is remembered, over restarts too.
         if until < self.expected.size && self.mark.is_none() {
             match self.shared.store.mark_released(self.expected.hash) {
-                Ok(mark) => self.mark = Some(mark),
+                Ok(mark) => {
+                    self.mark = Some(mark);
+                    self.lead.progress.send_modify(|progress| progress.is_doubtful = mark == Mark::Already);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot mark what is passed on; it waits until it is proven");
                     return self.course.handle_unmarked();
