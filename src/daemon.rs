@@ -78,13 +78,14 @@ pub async fn run(config: Config, inherited: Vec<TcpListener>, is_usable: impl Fn
     loop {
         match service.wish().await {
             Wish::Stop => {
-                daemon.stop(&mut service).await;
+                service.stops();
+                daemon.stop().await;
                 return Ok(Ended::ToStop);
             }
             Wish::Reload => match is_usable() {
                 Ok(()) => {
                     service.reloads();
-                    daemon.stop(&mut service).await;
+                    daemon.stop().await;
                     return Ok(Ended::ToBeginAnew(door));
                 }
                 Err(error) => tracing::error!("{error:#}; the configuration stays as it was"),
@@ -269,9 +270,8 @@ impl Daemon {
     }
 
     /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
-    async fn stop(mut self, service: &mut Service) {
+    async fn stop(mut self) {
         tracing::info!("stopping");
-        service.stops();
         for server in self.servers.drain(..).rev() {
             let _late = timeout(STOP, server.stop(true)).await;
         }

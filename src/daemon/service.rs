@@ -68,16 +68,22 @@ impl Service {
         }
     }
 
+    /// The daemon ends for good.
+    pub(super) fn stops(&mut self) {
+        tell(&[NotifyState::Stopping, NotifyState::Status("finishing what apt is in the middle of")]);
+        self.ends();
+    }
+
     /// The daemon ends, to begin anew.
     pub(super) fn reloads(&mut self) {
         let now = NotifyState::monotonic_usec_now().ok();
         let states: Vec<_> = [NotifyState::Reloading].into_iter().chain(now).collect();
         tell(&states);
+        self.ends();
     }
 
-    /// The daemon ends. Whoever asks once more does not wait for it.
-    pub(super) fn stops(&mut self) {
-        tell(&[NotifyState::Status("finishing what apt is in the middle of")]);
+    /// Whoever interrupts once more does not wait for the end.
+    fn ends(&mut self) {
         if let Some(watchdog) = self.watchdog.take() {
             watchdog.abort();
         }

@@ -45,7 +45,10 @@ impl Sockets {
             );
         }
         let mut door = inherited;
-        for at in config.proxy.listen.iter().filter(|at| !handed.contains(at)) {
+        // Port 0 is any port.
+        let is_open =
+            |at: &SocketAddr| handed.iter().any(|open| open.ip() == at.ip() && [0, open.port()].contains(&at.port()));
+        for at in config.proxy.listen.iter().filter(|at| !is_open(at)) {
             door.push(listen(*at, "proxy")?);
         }
         let peers = match shares {
@@ -168,7 +171,7 @@ mod tests {
         let handed = open_socket("127.0.0.1:0".parse().unwrap()).unwrap();
         let at = handed.local_addr().unwrap();
         let mut config = Config::default();
-        config.proxy.listen = vec![at, "127.0.0.1:0".parse().unwrap()];
+        config.proxy.listen = vec![at, "127.0.0.2:0".parse().unwrap()];
         let sockets = Sockets::open(&config, false, vec![handed]).unwrap();
         let addresses = sockets.door.addresses().unwrap();
         assert_eq!((addresses.len(), addresses[0], sockets.peers.len()), (2, at, 0));
