@@ -23,6 +23,7 @@ mod selftest;
 
 mod config;
 mod dht_network;
+mod service;
 mod startup;
 mod tools;
 
