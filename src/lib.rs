@@ -30,6 +30,8 @@ pub mod daemon;
 
 pub mod hash;
 
+pub mod seal;
+
 pub mod proxy;
 
 pub mod flow;

@@ -1,14 +1,15 @@
 //! From peers: pipelined HTTP/1.1 over connections that are kept and shared by all files.
 //!
-//! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol and [`standing`] what is remembered
+//! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol, `ask` what can be asked and [`standing`] what is remembered
 //! of each peer.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
+mod ask;
 mod io;
 mod owed;
 pub mod pipeline;
 pub mod standing;
 
 pub use io::{Failure, Pool, Snapshot};
-pub use pipeline::{Answer, Ask};
+pub use pipeline::{Answer, Ask, MAX_HOLDS, Question};

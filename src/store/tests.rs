@@ -100,6 +100,11 @@ fn publish(store: &Store, number: u64, index: &[u8], entries: &[Vouched]) {
     assert_eq!(store.record_index(&member, entries.iter().cloned()).unwrap(), entries.len());
 }
 
+/// The hashes of all that is offered.
+fn offered(store: &Store) -> Vec<ContentHash> {
+    store.offered().unwrap().into_iter().map(|listed| listed.expected.hash).collect()
+}
+
 fn promised(store: &Store, path: &str) -> Option<ContentHash> {
     store.promise(&format!("{HOUSE}/{path}")).unwrap().map(|vouched| vouched.expected().hash)
 }
