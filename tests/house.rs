@@ -30,8 +30,8 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 const EVERY_STATION: &[&str] = &[
-    "cli", "config", "daemon", "hash", "seal", "proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store", "upload",
-    "announce", "status",
+    "cli", "config", "daemon", "hash", "seal", "proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store",
+    "upload", "announce", "status",
 ];
 
 /// A text, the only places where it may stand, and why.

@@ -15,6 +15,7 @@ use apt_huddle::{
         node::{Event, JobId, Node, Output, Setup, Transmit},
         realm::Realm,
         saved::Saved,
+        shelf::{Record, Shelf},
     },
     hash::{ContentHash, Expected, PieceChain},
 };
@@ -164,20 +165,10 @@ impl World {
     /// Begins to announce.
     pub fn publish(&mut self, host: usize, file: &Expected) -> (usize, JobId) {
         let chain = PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
-        let before = self.hosts[host].node.figures().queries_out;
-        let job = self.hosts[host].node.publish_many(&[Record::File(*file, chain)], PORT, self.now);
-        self.follow(host, job, before)
+        self.publish_records(host, vec![Record::File(*file, chain)])
     }
 
-    /// Begins to announce files together.
-    pub fn publish_many(&mut self, host: usize, files: &[Expected]) {
-        let chain =
-            |file| PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
-        let files = files.iter().map(|file| Record::File(*file, chain(file))).collect();
-        self.publish_records(host, files);
-    }
-
-    /// The same of any records.
+    /// Begins to announce files and shelves together.
     pub fn publish_records(&mut self, host: usize, records: Vec<Record>) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
         let job = self.hosts[host].node.publish_many(&records, PORT, self.now);

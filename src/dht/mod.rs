@@ -9,6 +9,8 @@
 //!
 //! The pure modules are public for the simulation in `benches/dht`, which the tests run as well, on fewer nodes.
 //!
+//! Files of one piece have no keys of their own: they are found by the shelves that they stand on (see [`shelf`]).
+//!
 //! Everything found is hearsay. Who fetches proves it.
 
 mod allowance;

@@ -1,6 +1,7 @@
 //! The sockets of the peers' pool: one connection a peer, one task a connection.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
 
+mod holds;
 mod keep;
 
 use std::{
@@ -20,10 +21,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::{
-    hash::{ContentHash, PIECE_SIZE},
-    seal::Seal,
-};
+use crate::{hash::PIECE_SIZE, seal::Seal};
 
 use super::{
     owed::{Owed, SILENCE},
@@ -131,15 +129,6 @@ impl Pool {
     /// The same in a private network, where every question shows that this host knows the secret.
     pub fn sealed(bind: Option<IpAddr>, seal: Option<Seal>) -> Self {
         Self { shared: Arc::new(Shared { bind, seal, state: Mutex::default(), tasks: Arc::default() }) }
-    }
-
-    /// Asks a peer which of these files it holds, at most [`super::MAX_HOLDS`]; its answer is a claim. A peer that does not
-    /// know the question, or is busy, is one that says nothing: an empty answer.
-    pub async fn holds(&self, peer: SocketAddr, hashes: Arc<[ContentHash]>) -> Result<Vec<bool>, Failure> {
-        match self.ask(peer, Question::Holds(hashes)).await? {
-            Answer::Holds(holds) => Ok(holds),
-            _ => Ok(Vec::new()),
-        }
     }
 
     /// Asks a peer. The answer's bytes are claims. Dropping the future gives the ask up.

@@ -3,9 +3,9 @@
 //! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol, `ask` what can be asked and [`standing`] what is remembered
 //! of each peer.
 
+mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
-mod ask;
 mod io;
 mod owed;
 pub mod pipeline;

@@ -14,6 +14,7 @@ mod forget;
 mod learning;
 mod lend;
 mod room;
+mod suites;
 mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";

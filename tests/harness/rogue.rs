@@ -152,7 +152,12 @@ impl Rogue {
         let ip = own_network();
         let bytes = Arc::new(package.bytes());
         let chain = Arc::new(chain_of(&bytes).concat());
-        let server = Server::start(ip, Box::new(move |request| manner.answer(&bytes, &chain, request)));
+        let sha256 = package.sha256.clone();
+        let answer = move |request: &Request| {
+            let has = request.have(|asked| asked == sha256);
+            has.unwrap_or_else(|| manner.answer(&bytes, &chain, request))
+        };
+        let server = Server::start(ip, Box::new(answer));
         Self { server, probe: Probe::bind(ip), sha256: package.sha256.clone() }
     }
 

@@ -3,12 +3,12 @@
 use std::{net::SocketAddr, time::Duration};
 
 use crate::dht::{
-        id::Id,
-        message::{Query, Reply},
-        round::{Round, Step},
-        shelf::Record,
-        table::Table,
-        walk::Goal,
+    id::Id,
+    message::{Query, Reply},
+    round::{Round, Step},
+    shelf::Record,
+    table::Table,
+    walk::Goal,
 };
 
 use super::{

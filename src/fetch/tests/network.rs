@@ -652,7 +652,7 @@ impl<'a> World<'a> {
             (Answer::Pieces { chain, have }, _) => it.course.handle_have(source, chain, have, now),
             (Answer::Lacking, Some(piece)) => it.course.handle_lacking(source, piece, now),
             (Answer::Busy(pause), piece) => it.course.handle_failed(source, piece, Some(pause), now),
-            (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Body { .. }, _) => {
+            (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Holds(_) | Answer::Body { .. }, _) => {
                 it.course.handle_gone(source);
             }
         }

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, time::Duration
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Saved, Setup};
+use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Record, Saved, Setup};
 
 /// A seed from the environment, or one that is the same every day.
 pub fn seed() -> u64 {
