@@ -259,9 +259,9 @@ pub fn holding(internet: Internet, nodes: usize, packages: usize, measured: Dura
         for minute in 0..minutes {
             for (records, host) in held.iter().zip(&hosts) {
                 let at = |minute: u64| (records.len() as u64 * minute / 60) as usize;
-                records[at(minute % 60)..at(minute % 60 + 1)]
-                    .chunks(40)
-                    .for_each(|records| drop(world.publish_records(*host, records.to_vec())));
+                for together in records[at(minute % 60)..at(minute % 60 + 1)].chunks(40) {
+                    world.publish_records(*host, together.to_vec());
+                }
             }
             world.run(MINUTE);
         }
@@ -338,7 +338,9 @@ pub fn shelved(internet: Internet, nodes: usize, lasting: Duration, searches_a_m
                 let mut records: Vec<_> = holder.0.iter().map(|n| record(*n, &file(*n))).collect();
                 records.sort_by_cached_key(|record| record.key(&Realm::public()));
                 records.dedup();
-                records.chunks(40).for_each(|records| drop(world.publish_records(host, records.to_vec())));
+                for together in records.chunks(40) {
+                    world.publish_records(host, together.to_vec());
+                }
                 announced.insert(host, holder.0.clone());
             }
         }

@@ -82,7 +82,8 @@ async fn until(dht: &Dht, file: Shareable, wanted: &[Found]) {
         }
         assert_eq!(found.len(), wanted.len(), "{found:?}");
     };
-    tokio::time::timeout(Duration::from_secs(30), all).await.expect("in time");
+    // What was found is remembered for half of that.
+    tokio::time::timeout(Duration::from_secs(60), all).await.expect("in time");
 }
 
 #[tokio::test]
