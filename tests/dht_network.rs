@@ -71,6 +71,16 @@ fn real_nodes_find_what_was_announced_though_a_third_of_whom_they_know_is_dead()
 }
 
 #[test]
+fn holders_of_small_files_are_found_by_their_shelves_while_nodes_come_and_go() {
+    let seed = seed();
+    let shelved = cases::shelved(Internet::new(seed), 80, Duration::from_secs(4 * 3600), 2);
+    println!("seed {seed}: {shelved:?}");
+    assert!(shelved.searches > 200 && shelved.gone > 10, "seed {seed}: {shelved:?}");
+    assert!(shelved.named * 100 >= shelved.searches * 97, "seed {seed}: {shelved:?}");
+    assert!(shelved.found * 100 >= shelved.searches * 85, "seed {seed}: {shelved:?}");
+}
+
+#[test]
 fn holding_costs_by_keepers_and_not_by_files() {
     let seed = seed();
     let spent = cases::holding(Internet::new(seed), 150, 500, Duration::from_secs(30 * 60));

@@ -26,13 +26,14 @@ fn main() {
     let internet = Internet::new(seed);
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Case = (&'static str, fn(Internet));
-    let cases: [Case; 6] = [
+    let cases: [Case; 7] = [
         ("holding", holding),
         ("calculated", calculated),
         ("memory", memory),
         ("real", real),
         ("hostile", hostile),
         ("churn", churn),
+        ("shelved", shelved),
     ];
     for (name, case) in cases {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
@@ -90,6 +91,20 @@ fn churn(internet: Internet) {
     println!(
         "{nodes} real nodes, {} gone in {hours} h: {part:.2} % of {} found (99.5)",
         churned.gone, churned.searches
+    );
+}
+
+fn shelved(internet: Internet) {
+    let (nodes, hours) = (variable("NODES", 3_000) / 10, variable("HOURS", 24));
+    let shelved = cases::shelved(internet, nodes, Duration::from_secs(3600 * hours), 4);
+    let part = |count| 100.0 * count as f64 / shelved.searches as f64;
+    println!(
+        "{nodes} real nodes, {} gone in {hours} h: of {} files of one piece, a holder was among the peers of the shelf for \
+         {:.1} %, among the eight who are asked for {:.1} %",
+        shelved.gone,
+        shelved.searches,
+        part(shelved.named),
+        part(shelved.found)
     );
 }
 

@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::hash::ContentHash;
 
-use super::id::{ID_LEN, Id};
+use super::{
+    id::{ID_LEN, Id},
+    shelf::Shelf,
+};
 
 /// Length of a network id in bytes.
 pub const NETWORK_LEN: usize = 8;
@@ -21,6 +24,7 @@ pub const MAC_LEN: usize = 16;
 ///  id   SHA-256("apt-huddle/1 network" || secret)[..8]              top-level `n` of each datagram
 ///  mac  HMAC-SHA-256(secret, the datagram without its `m`)[..16]    top-level `m`, private networks only
 ///  key  SHA-256("apt-huddle/1" || secret || hash of the file)[..20]
+///  shelf SHA-256("apt-huddle/1 shelf" || secret || name of the suite || shard, 1 byte)[..20]
 ///  meet SHA-256("apt-huddle/1 rendezvous" || secret || day since 1970, 4 bytes big-endian)[..20]
 /// ```
 ///
@@ -98,6 +102,17 @@ impl Realm {
             .chain_update(b"apt-huddle/1")
             .chain_update(&self.secret)
             .chain_update(file.as_bytes())
+            .finalize();
+        Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
+    }
+
+    /// Where a shelf is announced and looked up.
+    pub fn shelf(&self, shelf: &Shelf) -> Id {
+        let digest = Sha256::new()
+            .chain_update(b"apt-huddle/1 shelf")
+            .chain_update(&self.secret)
+            .chain_update(shelf.suite().as_bytes())
+            .chain_update([shelf.shard()])
             .finalize();
         Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
     }

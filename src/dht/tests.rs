@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::hash::{ContentHash, PIECE_SIZE};
+use crate::{
+    archive::SuiteName,
+    hash::{ContentHash, PIECE_SIZE, PieceChain},
+};
 
 use super::*;
 
@@ -13,6 +16,10 @@ fn file(pieces: usize) -> (Expected, PieceChain) {
     let expected = Expected { hash, size: PIECE_SIZE * pieces as u64 };
     let states: Vec<u8> = (0..PieceChain::encoded_len(&expected)).map(|n| (n * 7 + pieces) as u8).collect();
     (expected, PieceChain::decode(&expected, &states).unwrap())
+}
+
+fn shelf() -> Shelf {
+    Shelf::of(SuiteName::of(Some("Debian"), Some("sid")), &ContentHash::of(b"small"))
 }
 
 async fn start(host: u8, bootstrap: &[SocketAddr], dir: &std::path::Path) -> Dht {
@@ -53,11 +60,13 @@ async fn daemons_on_addresses_of_their_own_find_each_other() {
     }
     for pieces in [1, 4, 69, 70] {
         let (expected, chain) = file(pieces);
-        assert!(nodes[3].publish(vec![(expected, chain.clone())], 4000).await[0] >= 7, "{pieces} pieces");
+        assert!(nodes[3].tell(vec![Record::File(expected, chain.clone())], 4000).await[0] >= 7, "{pieces} pieces");
         let (holders, chains) = all(nodes[8].find(expected)).await;
         assert_eq!(holders, [SocketAddr::from(([127, 0, 80, 4], 4000))], "{pieces} pieces");
         assert_eq!(chains, if (2..=69).contains(&pieces) { vec![chain] } else { Vec::new() }, "{pieces} pieces");
     }
+    assert!(nodes[3].tell(vec![Record::Shelf(shelf())], 4000).await[0] >= 7);
+    assert_eq!(all(nodes[8].look_at(shelf())).await, (vec![SocketAddr::from(([127, 0, 80, 4], 4000))], vec![]));
     let mut snapshot = nodes[8].snapshot.clone();
     snapshot.wait_for(|snapshot| snapshot.lookup_p95_ms.is_some()).await.unwrap();
     assert_eq!(nodes[8].snapshot().external, [nodes[8].local_addrs()[0]]);
@@ -75,7 +84,7 @@ async fn a_node_comes_back_as_itself() {
     let before = saved().await;
     assert_eq!(before.contacts.len(), 1);
     assert_eq!(all(second.find(file(1).0)).await, (vec![], vec![]));
-    assert_eq!(second.publish(vec![file(1)], 1).await, [0]);
+    assert_eq!(second.tell(vec![Record::Shelf(shelf())], 1).await, [0]);
     let again = start(22, &[], dir.path()).await;
     known(&again, 1).await;
     again.shutdown().await;

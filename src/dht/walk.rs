@@ -193,12 +193,11 @@ impl Walk {
         self.lookups.each_ref().map(|lookup| lookup.nearest().map(|(contact, _)| contact).collect())
     }
 
-    /// A node at the end has stored, or will not. Says whether it was to store an announcement.
-    pub fn handle_store_end(&mut self) -> bool {
+    /// A node at the end has stored, or will not.
+    pub fn handle_store_end(&mut self) {
         if let Phase::Storing { open, .. } = &mut self.phase {
             *open = open.saturating_sub(1);
         }
-        matches!(self.goal, Goal::Announce { .. })
     }
 
     /// What was looked for is found.

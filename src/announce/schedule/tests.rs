@@ -1,3 +1,5 @@
+use crate::hash::ContentHash;
+
 use super::*;
 
 #[expect(clippy::disallowed_methods, reason = "only as an origin for differences")]
@@ -5,8 +7,8 @@ fn start() -> Instant {
     Instant::now()
 }
 
-fn file(name: &str) -> ContentHash {
-    ContentHash::of(name.as_bytes())
+fn file(name: &str) -> Topic {
+    Topic::File(ContentHash::of(name.as_bytes()))
 }
 
 /// A place on the dial, in 256 parts of it.

@@ -28,7 +28,7 @@ use tokio::{
     time::Instant,
 };
 
-use crate::hash::{Expected, PieceChain};
+use crate::hash::Expected;
 
 use super::{
     Snapshot,
@@ -39,6 +39,7 @@ use super::{
     reach::Dial,
     realm::Realm,
     saved::{self, Saved},
+    shelf::{Record, Shelf},
 };
 
 use socket::{Endpoint, receive};
@@ -74,10 +75,17 @@ pub enum Command {
         /// Where to say what is found.
         found: mpsc::Sender<Found>,
     },
-    /// Announce several files.
+    /// Look for peers that have something of a shelf.
+    LookAt {
+        /// The shelf.
+        shelf: Shelf,
+        /// Where to say what is found.
+        found: mpsc::Sender<Found>,
+    },
+    /// Announce several files and shelves.
     Publish {
-        /// The files and their piece hashes.
-        files: Vec<(Expected, PieceChain)>,
+        /// What is held.
+        records: Vec<Record>,
         /// TCP port.
         port: u16,
         /// Where to say how many stored each. When nobody listens there any more, it ends.
@@ -242,8 +250,12 @@ impl Driver {
                 let job = self.node.find(expected, now);
                 self.finds.insert(job, found);
             }
-            Command::Publish { files, port, stored } => {
-                let job = self.node.publish_many(&files, port, now);
+            Command::LookAt { shelf, found } => {
+                let job = self.node.find_shelf(&shelf, now);
+                self.finds.insert(job, found);
+            }
+            Command::Publish { records, port, stored } => {
+                let job = self.node.publish_many(&records, port, now);
                 self.rounds.insert(job, stored);
             }
             Command::Probe { probe, heard, done } => {

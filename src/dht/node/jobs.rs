@@ -4,7 +4,6 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     dht::{
-        claim::Publication,
         contact::{Contact, Family, is_believable, plain},
         find::{Find, Found},
         flights::Flight,
@@ -12,10 +11,11 @@ use crate::{
         message::{Query, Reply},
         probe::{Probing, Way},
         round::Round,
+        shelf::Shelf,
         table::Table,
         walk::{Goal, Step, Walk},
     },
-    hash::{Expected, PieceChain},
+    hash::Expected,
 };
 
 use super::{Event, MAX_TIMINGS, Node, Output, Purpose, Walking};
@@ -68,11 +68,6 @@ pub struct Job {
 /// What kind of job it is.
 pub(super) enum Work {
     Find(Find),
-    Publish {
-        port: u16,
-        publication: Publication,
-        stored: usize,
-    },
     Probe(Probing),
     /// Several files, and the items that their claims refer to.
     Round {
@@ -94,7 +89,15 @@ impl Node {
     ///
     /// An equal search that is under way, or ended a moment ago, serves this one as well.
     pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
-        let key = self.realm.key(&expected.hash);
+        self.search(self.realm.key(&expected.hash), Find::new(Some(expected)), now)
+    }
+
+    /// Begins to look for peers that have something of a shelf, in the same way.
+    pub fn find_shelf(&mut self, shelf: &Shelf, now: Duration) -> JobId {
+        self.search(self.realm.shelf(shelf), Find::new(None), now)
+    }
+
+    fn search(&mut self, key: Id, find: Find, now: Duration) -> JobId {
         let id = self.next_job();
         let tell = |found: &Found| Output::Event(Event::Found(id, found.clone()));
         if let Some((_, found)) = self.remembered.get(&key).filter(|(until, _)| now < *until) {
@@ -112,15 +115,7 @@ impl Node {
             self.joined.insert(id, *leader);
             return id;
         }
-        self.enter(id, key, Work::Find(Find::new(expected)), now)
-    }
-
-    /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
-    pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
-        self.announced_port = Some(port);
-        let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
-        let id = self.next_job();
-        self.enter(id, self.realm.key(&expected.hash), work, now)
+        self.enter(id, key, Work::Find(find), now)
     }
 
     pub(super) fn next_job(&mut self) -> JobId {
@@ -191,7 +186,7 @@ impl Node {
         }
     }
 
-    fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
+    fn give_turn(&mut self, id: JobId, job: Job, now: Duration) {
         let key = job.key;
         if let Work::Probe(probing) = &job.work {
             let way = probing.way();
@@ -202,10 +197,6 @@ impl Node {
             self.close_one(id, now);
             return;
         }
-        let publication = match &mut job.work {
-            Work::Find(_) | Work::Probe(_) | Work::Round { .. } => None,
-            Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
-        };
         // A walk may end at once; the job does not end before all of its walks have begun.
         self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
         if let Work::Round { items, .. } = &mut self.jobs.get_mut(&id).expect("inserted just now").work {
@@ -215,18 +206,8 @@ impl Node {
             // The round itself keeps the job open, see `advance_round`.
             return self.advance_round(id, now);
         }
-        match publication {
-            None => {
-                self.find_here(id, &key, now);
-                self.begin(key, Goal::Peers, Some(id), now);
-            }
-            Some((port, Publication { claim, items })) => {
-                for value in items {
-                    self.begin(Id::of_item(&value), Goal::Put { value, where_missing: true }, Some(id), now);
-                }
-                self.begin(key, Goal::Announce { port, claim }, Some(id), now);
-            }
-        }
+        self.find_here(id, &key, now);
+        self.begin(key, Goal::Peers, Some(id), now);
         self.close_one(id, now);
     }
 
@@ -337,7 +318,6 @@ impl Node {
                 self.timings.push_back(now.saturating_sub(job.asked));
                 0
             }
-            Work::Publish { stored, .. } => *stored,
             Work::Probe(probing) => probing.stored,
             Work::Round { round, .. } => {
                 let stored = round.stored();
@@ -457,13 +437,11 @@ impl Node {
     /// A node at the end of a walk has stored, or will not.
     pub(super) fn handle_store_end(&mut self, id: u64, has_stored: bool, now: Duration) {
         let Some(walking) = self.walks.get_mut(&id) else { return };
-        let is_announcement = walking.walk.handle_store_end();
+        walking.walk.handle_store_end();
         walking.wake = Some(now);
         let job = walking.job.and_then(|job| self.jobs.get_mut(&job)).filter(|_| has_stored);
-        match job.map(|job| &mut job.work) {
-            Some(Work::Publish { stored, .. }) if is_announcement => *stored += 1,
-            Some(Work::Probe(probing)) => probing.stored += 1,
-            _ => {}
+        if let Some(Work::Probe(probing)) = job.map(|job| &mut job.work) {
+            probing.stored += 1;
         }
     }
 }

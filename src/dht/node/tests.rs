@@ -3,7 +3,7 @@ mod hostile;
 mod network;
 
 use crate::{
-    dht::find::Found,
+    dht::{find::Found, shelf::Record},
     hash::{ContentHash, Expected, PIECE_SIZE, PieceChain},
 };
 
@@ -102,7 +102,7 @@ fn a_round_that_is_cancelled_says_no_more() {
     world.run(60 * SECOND);
     let (expected, chain) = file(1, 1);
     let now = world.now();
-    let job = world.node_mut(nodes[3]).publish_many(&[(expected, chain)], 80, now);
+    let job = world.node_mut(nodes[3]).publish_many(&[Record::File(expected, chain)], 80, now);
     world.touch(nodes[3]);
     world.run(SECOND / 100);
     world.node_mut(nodes[3]).cancel(job);

@@ -68,9 +68,13 @@ fn a_network_of_two_finds_out_who_can_be_connected_to() {
 
     let (expected, chain) = file(1, 1);
     for (n, stored) in [(0, 1), (1, 0)] {
-        let job = nodes[n].publish(expected, &chain, 1000, now);
+        let job = nodes[n].publish_many(&[Record::File(expected, chain.clone())], 1000, now);
         let events = settle(&mut nodes, now, |_| Dial::Open);
-        assert_eq!(events, [Event::Ended(job, stored)], "who cannot be reached is not announced");
+        assert_eq!(
+            events,
+            [Event::Told(job, vec![stored]), Event::Ended(job, stored)],
+            "who cannot be reached is not announced"
+        );
     }
     nodes[1].handle_entries(&[at(0)], now);
     let Some(Output::Transmit(question)) = nodes[1].poll() else { panic!("a question") };

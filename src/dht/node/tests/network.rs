@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, time::Duration
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Saved, Setup};
+use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Record, Saved, Setup};
 
 /// A seed from the environment, or one that is the same every day.
 pub fn seed() -> u64 {
@@ -187,15 +187,14 @@ impl World {
 
     /// Announces and gives the number of nodes that stored it.
     pub fn publish(&mut self, host: usize, expected: &Expected, chain: &PieceChain, port: u16) -> usize {
-        let now = self.now;
-        let job = self.hosts[host].node.publish(*expected, chain, port, now);
-        self.run_to_end(host, job).1
+        self.publish_many(host, &[(*expected, chain.clone())], port).0[0]
     }
 
     /// Announces files together, and gives how many nodes keep each, and how many questions that took.
     pub fn publish_many(&mut self, host: usize, files: &[(Expected, PieceChain)], port: u16) -> (Vec<usize>, u64) {
         let (now, before) = (self.now, self.hosts[host].node.queries_out);
-        let job = self.hosts[host].node.publish_many(files, port, now);
+        let records: Vec<_> = files.iter().map(|(file, chain)| Record::File(*file, chain.clone())).collect();
+        let job = self.hosts[host].node.publish_many(&records, port, now);
         self.run_to_end(host, job);
         let told = self.events.iter().rev().find_map(|(by, _, event)| match event {
             Event::Told(told, stored) if *by == host && *told == job => Some(stored.clone()),
