@@ -10,7 +10,8 @@
 //!
 //! **Security.** A node enters only by answering a question of ours. One that answers is never displaced for a stranger
 //! unless the stranger is quicker, and of the global addresses at most [`PER_SUBNET`] of one neighbourhood stand in a
-//! bucket.
+//! bucket. Nodes whose id is one that their address may have (BEP 42) displace others, and are never displaced by them: who
+//! sits where it likes is welcome where there is room.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -63,6 +64,8 @@ struct Node {
     ip: IpAddr,
     port: u16,
     silences: u8,
+    /// See [`Contact::is_rooted`].
+    is_rooted: bool,
     /// Smoothed round-trip time.
     rtt_micros: u32,
     heard: u32,
@@ -76,6 +79,7 @@ impl Node {
             ip: contact.addr.ip(),
             port: contact.addr.port(),
             silences: 0,
+            is_rooted: contact.is_rooted(),
             rtt_micros: micros(rtt),
             heard: now,
             asked: now,
@@ -147,7 +151,8 @@ impl Table {
     /// Whether a node that nobody has asked yet would find a place.
     pub fn wants(&self, contact: &Contact) -> bool {
         self.would_take(contact, |index, bucket| {
-            bucket.len() < capacity(index) || bucket.iter().any(|node| node.silences > 0)
+            let may_give_way = |node: &Node| node.silences > 0 || (!node.is_rooted && contact.is_rooted());
+            bucket.len() < capacity(index) || bucket.iter().any(may_give_way)
         })
     }
 
@@ -194,10 +199,15 @@ impl Table {
             bucket.push(fresh);
             return;
         }
-        let worst = bucket.iter_mut().max_by_key(|node| (node.silences, node.rtt_micros));
+        let worst = bucket.iter_mut().max_by_key(|node| (node.silences, !node.is_rooted, node.rtt_micros));
         let worst = worst.expect("a full bucket has nodes");
         // Near the own id every node counts, and the oldest are the most faithful; among the many far ones, the quick do.
-        if worst.silences > 0 || (is_wide(index) && fresh.rtt_micros < worst.rtt_micros / 8 * 7) {
+        let is_better = match (worst.is_rooted, fresh.is_rooted) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => is_wide(index) && fresh.rtt_micros < worst.rtt_micros / 8 * 7,
+        };
+        if worst.silences > 0 || is_better {
             *worst = fresh;
         }
     }
@@ -327,7 +337,7 @@ fn micros(time: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use rand::{Rng, SeedableRng, rngs::StdRng};
+    use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
     use super::*;
 
@@ -369,6 +379,38 @@ mod tests {
         assert!(contacts.contains(&far(300)));
         assert!(!contacts.contains(&near(300)));
         assert_eq!(table.contacts().len(), 256 + 32);
+    }
+
+    #[test]
+    fn who_may_sit_there_displaces_who_may_not_and_is_not_displaced_by_it() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut rooted = |n: u8, like: &Contact| loop {
+            // An address has eight beginnings to choose from, so that a place takes some addresses.
+            let addr = SocketAddr::from(([7, n, rng.random(), 1], 1));
+            let id = Id::rooted_in(addr.ip(), &mut rng);
+            if own().distance(&id).shared_bits() == own().distance(&like.id).shared_bits() {
+                return Contact { id, addr };
+            }
+        };
+        for like in [far(0), near(0)] {
+            let mut table = Table::new(own());
+            let same = |n: u16| if like == far(0) { far(n) } else { near(n) };
+            for n in 0..300 {
+                table.handle_answer(same(n), MS, MS);
+            }
+            let full = table.contacts().len();
+            let slow: Vec<Contact> = (0..8).map(|n| rooted(n, &like)).collect();
+            for contact in &slow {
+                assert!(table.wants(contact));
+                table.handle_answer(*contact, 500 * MS, MS);
+            }
+            for n in 300..700 {
+                table.handle_answer(same(n), MS / 2, MS);
+            }
+            let contacts = table.contacts();
+            assert_eq!(contacts.len(), full);
+            assert!(slow.iter().all(|contact| contacts.contains(contact)));
+        }
     }
 
     #[test]
