@@ -90,7 +90,7 @@ fn sockets(_: Internet) {
         tokio::time::sleep(Duration::from_secs(variable("SETTLE", 30))).await;
         for (dead, bar) in [(0.0, "first 1000/3000, complete 5000"), (0.3, "complete 400000")] {
             crowd.kill(dead).await;
-            let took = crowd.look_up(300).await;
+            let took = crowd.look_up(if dead > 0.0 { 60 } else { 300 }).await;
             let first = sorted(took.iter().filter_map(|took| took.first));
             let complete = sorted(took.iter().map(|took| took.complete));
             let at = |times: &[Duration], percent: usize| {

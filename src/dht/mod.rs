@@ -56,6 +56,7 @@ pub use io::explorer::{Explorer, Hearing};
 pub use message::About;
 pub use probe::{Answered, Heard, Probe};
 pub use reach::{Dial, Reachability};
+pub use signed::{BadItem, OwnItem};
 pub use terms::{Priority, Terms};
 
 use io::{Command, Driver, Plan, lan::Lan, meeting::Meeting};

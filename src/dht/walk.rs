@@ -21,6 +21,7 @@ use super::{
     id::{Distance, Id},
     lookup::{Lookup, Next, nearest_of},
     message::{Query, Reply},
+    signed::OwnItem,
     table::K,
 };
 
@@ -61,6 +62,13 @@ pub enum Goal {
         value: Vec<u8>,
         /// Not by those who say that they keep it: to have asked them is enough.
         where_missing: bool,
+    },
+    /// To have a mutable item kept.
+    PutSigned {
+        /// The item.
+        item: Box<OwnItem>,
+        /// The number of the one that it is to replace, and no other.
+        cas: Option<i64>,
     },
 }
 
@@ -150,7 +158,7 @@ impl Walk {
             }
             self.phase = match self.goal {
                 Goal::Near | Goal::Peers | Goal::Item => Phase::Done,
-                Goal::Announce { .. } | Goal::Put { .. } => {
+                Goal::Announce { .. } | Goal::Put { .. } | Goal::PutSigned { .. } => {
                     let told = Family::BOTH.into_iter().flat_map(|family| self.told(family));
                     let told = told.filter(|(to, _)| !self.keepers.contains(&to.addr));
                     let left = told.filter_map(|(to, token)| Some((to, token?.to_vec()))).collect();
@@ -176,7 +184,7 @@ impl Walk {
         match self.goal {
             Goal::Near => Query::FindNode { target: self.target },
             Goal::Peers | Goal::Announce { .. } => Query::GetPeers { key: self.target },
-            Goal::Item | Goal::Put { .. } => Query::Get { target: self.target },
+            Goal::Item | Goal::Put { .. } | Goal::PutSigned { .. } => Query::Get { target: self.target },
         }
     }
 
@@ -185,7 +193,7 @@ impl Walk {
         let pad = match self.goal {
             Goal::Peers => PAD_PEERS,
             Goal::Item => PAD_ITEM,
-            Goal::Near | Goal::Announce { .. } | Goal::Put { .. } => 0,
+            Goal::Near | Goal::Announce { .. } | Goal::Put { .. } | Goal::PutSigned { .. } => 0,
         };
         if both_families { pad.max(PAD_BOTH_FAMILIES) } else { pad }
     }
@@ -198,6 +206,7 @@ impl Walk {
                 Some(Query::AnnouncePeer { key: self.target, port: Some(*port), token, claim: claim.as_deref() })
             }
             Goal::Put { value, .. } => Some(Query::Put { token, value }),
+            Goal::PutSigned { item, cas } => Some(Query::PutSigned { token, item: item.signed(), cas: *cas }),
         }
     }
 

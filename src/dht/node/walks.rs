@@ -60,7 +60,7 @@ impl Node {
         let reach = self.tables.each_ref().map(Table::expected_reach);
         // Who keeps records of ours is worth the care; what others keep is asked for by everybody.
         let is_own = match goal {
-            Goal::Announce { .. } | Goal::Put { .. } => true,
+            Goal::Announce { .. } | Goal::Put { .. } | Goal::PutSigned { .. } => true,
             Goal::Near => matches!(job.and_then(|job| self.jobs.get(&job)), Some(Job { work: Work::Round { .. }, .. })),
             Goal::Peers | Goal::Item => false,
         };
