@@ -13,6 +13,7 @@
 //! one short question back, to see whether it is a node. Jobs, walks, questions under way and checks are bounded.
 
 mod dial;
+mod figures;
 mod identity;
 mod jobs;
 mod probes;
@@ -38,7 +39,6 @@ use super::{
     message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
     neighbourhood::Neighbourhoods,
     probe::Heard,
-    reach::Reachability,
     realm::Realm,
     saved::Saved,
     serve::{Envelope, Server},
@@ -54,6 +54,7 @@ use upkeep::Upkeep;
 use walks::Walking;
 
 pub use dial::Ticket;
+pub use figures::Figures;
 pub use jobs::JobId;
 
 /// Most strangers that are being checked at once.
@@ -112,33 +113,6 @@ pub enum Event {
     Dial(Ticket, SocketAddr),
     /// Few or no nodes are known: the addresses of entry nodes are wanted, see [`Node::handle_entries`].
     Lonely,
-}
-
-/// Figures of a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Nodes known that answer, by [`Family::index`].
-    pub nodes: [usize; 2],
-    /// Keys and items stored for others.
-    pub stored: usize,
-    /// Questions that were answered.
-    pub queries_in: u64,
-    /// Questions that were asked.
-    pub queries_out: u64,
-    /// Datagrams that were not of this network, or beyond a budget.
-    pub dropped: u64,
-    /// Searches under way.
-    pub searching: usize,
-    /// Durations of the last searches, unsorted.
-    pub timings: Vec<Duration>,
-    /// The own address as most others see it, by [`Family::index`].
-    pub external: [Option<SocketAddr>; 2],
-    /// Whether others can connect to the own port, by [`Family::index`]; none where nothing is served.
-    pub reachability: [Option<Reachability>; 2],
-    /// How many nodes the network has, by how densely they stand.
-    pub estimate: usize,
-    /// How often the own address was another one than before.
-    pub moves: u32,
 }
 
 /// What a question was for.
@@ -270,24 +244,6 @@ impl Node {
         let contacts = if known.is_empty() { self.upkeep.remembered().to_vec() } else { known };
         let secret = self.secret.clone().after(now.saturating_sub(self.began));
         Saved { id: self.own, contacts, secret: Some(secret), told: self.neighbourhoods.clone() }
-    }
-
-    /// Figures for people.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            nodes: self.tables.each_ref().map(Table::lively),
-            stored: self.server.stored(),
-            queries_in: self.queries_in,
-            queries_out: self.queries_out,
-            dropped: self.dropped,
-            searching: self.jobs.len() + self.turns.len(),
-            timings: self.timings.iter().copied().collect(),
-            external: Family::BOTH.map(|family| self.external(family)),
-            reachability: Family::BOTH
-                .map(|family| self.dials.reachability(family).filter(|_| self.families[family.index()])),
-            estimate: self.tables.iter().map(Table::estimate).max().unwrap_or(0),
-            moves: self.moves,
-        }
     }
 
     /// A datagram came through a socket.

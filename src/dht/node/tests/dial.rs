@@ -4,7 +4,7 @@ use super::*;
 use crate::dht::{
     bencode::Value,
     message::{Sender, write_query},
-    reach::Dial,
+    reach::{Dial, Reachability},
 };
 
 fn at(n: u8) -> SocketAddr {
