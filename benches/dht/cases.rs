@@ -55,17 +55,23 @@ pub fn real(internet: Internet, nodes: usize, dead: f64, warm: Duration, lookups
             world.kill(host);
         }
     }
-    let files: Vec<Expected> = (0..200).map(file).collect();
-    for file in &files {
-        let host = world.anybody();
-        world.publish(host, file);
+    let files: Vec<(usize, Expected)> = (0..200).map(|name| (world.anybody(), file(name))).collect();
+    for (host, file) in &files {
+        world.publish(*host, file);
         world.run(SECOND / 10);
     }
     world.run(10 * SECOND);
     let mut searches = Vec::new();
     for n in 0..lookups {
-        let host = world.anybody();
-        searches.push(world.find(host, &files[n % files.len()]));
+        let (holder, file) = &files[n % files.len()];
+        // A holder does not find itself.
+        let host = loop {
+            let drawn = world.anybody();
+            if drawn != *holder {
+                break drawn;
+            }
+        };
+        searches.push(world.find(host, file));
         world.run(SECOND / 20);
     }
     world.run(15 * SECOND);

@@ -9,6 +9,7 @@ use std::{
 
 use apt_huddle::{
     dht::{
+        Terms,
         contact::Contact,
         find::Found,
         message::{Answer, Body, Packet, Query, write_query, write_reply},
@@ -178,7 +179,7 @@ impl World {
     /// Begins to look for those who have something of a shelf.
     pub fn find_shelf(&mut self, host: usize, shelf: &Shelf) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
-        let job = self.hosts[host].node.find_shelf(shelf, self.now);
+        let job = self.hosts[host].node.find_shelf(shelf, Terms::default(), self.now);
         self.follow(host, job, before)
     }
 
@@ -190,7 +191,7 @@ impl World {
     /// Begins a search.
     pub fn find(&mut self, host: usize, file: &Expected) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
-        let job = self.hosts[host].node.find(*file, self.now);
+        let job = self.hosts[host].node.find(*file, Terms::default(), self.now);
         self.follow(host, job, before)
     }
 

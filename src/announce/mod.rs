@@ -42,6 +42,8 @@ const PARALLEL: usize = 8;
 const UNFINISHED_FROM: usize = 8;
 /// How often a network that is empty, or that cannot reach this host, is looked at again.
 const LONELY: Duration = Duration::from_millis(500);
+/// How often it is asked whether this host has moved.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// The task that announces.
 pub struct Announcer {
@@ -85,9 +87,14 @@ impl Announcer {
     pub async fn run(mut self) {
         self.survey().await;
         let mut telling: FuturesUnordered<Telling> = FuturesUnordered::new();
+        let mut moves = self.dht.snapshot().moves;
         loop {
             // Nothing is told of before somebody was able to connect.
             let network = self.dht.snapshot();
+            if network.moves != moves {
+                moves = network.moves;
+                self.schedule.handle_moved(Instant::now());
+            }
             let lonely = network.nodes() == 0 || !network.is_reachable();
             while !lonely && telling.len() < PARALLEL {
                 let topics = self.schedule.poll(Instant::now());
@@ -99,7 +106,10 @@ impl Announcer {
             let wake = match telling.len() {
                 _ if lonely => Some(Instant::now() + LONELY),
                 PARALLEL => None,
-                _ => self.schedule.next_wake(),
+                _ => {
+                    let look = Instant::now() + SETTLED;
+                    Some(self.schedule.next_wake().map_or(look, |due| due.min(look)))
+                }
             };
             tokio::select! {
                 change = self.changes.recv() => match change {

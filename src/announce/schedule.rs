@@ -86,6 +86,12 @@ impl Schedule {
         }
     }
 
+    /// This host has moved: what was told of it leads nowhere, and all is due again.
+    pub fn handle_moved(&mut self, now: Instant) {
+        let topics: Vec<_> = self.places.keys().copied().collect();
+        topics.into_iter().for_each(|topic| self.handle_changed(topic, now));
+    }
+
     /// A file is held no more, or may not be told of.
     pub fn handle_gone(&mut self, topic: Topic) {
         let Some(place) = self.places.remove(&topic) else { return };

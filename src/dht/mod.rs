@@ -37,6 +37,7 @@ pub mod shelf;
 mod signed;
 pub mod storage;
 mod table;
+mod terms;
 mod tokens;
 mod votes;
 mod walk;
@@ -59,6 +60,8 @@ pub use message::About;
 pub use probe::{Answered, Heard, Probe};
 pub use reach::{Dial, Reachability};
 pub use shelf::{Announcement, Record, SHARDS, Shelf, is_shelved};
+pub use signed::{BadItem, OwnItem};
+pub use terms::{Priority, Terms};
 
 use io::{Command, Driver, Plan, lan::Lan, meeting::Meeting};
 use realm::Realm;
@@ -195,6 +198,8 @@ pub struct Snapshot {
     pub reachable_v6: Option<Reachability>,
     /// How many nodes the network has, estimated by how densely they stand.
     pub estimate: usize,
+    /// How often the own address was another one than before: what was announced names one that is no more.
+    pub moves: u32,
 }
 
 impl Snapshot {
@@ -231,6 +236,7 @@ impl From<node::Figures> for Snapshot {
             reachable_v4: figures.reachability[0],
             reachable_v6: figures.reachability[1],
             estimate: figures.estimate,
+            moves: figures.moves,
         }
     }
 }
@@ -278,15 +284,20 @@ impl Dht {
     }
 
     /// Looks for holders and piece hashes of a file. Each comes once, as soon as it is known; the channel closes when the
-    /// search is over, at once when there is nobody to ask. To drop it ends the search.
+    /// search is over, at once when there is nobody to ask. To drop it ends the search, its questions and its turn.
     pub fn lookup(&self, file: Shareable) -> mpsc::Receiver<Found> {
-        self.find(*file.expected())
+        self.lookup_on(Terms::default(), file)
     }
 
-    fn find(&self, expected: Expected) -> mpsc::Receiver<Found> {
+    /// The same on terms of one's own. Searches under way are bounded, those that wait for their turn as well.
+    pub fn lookup_on(&self, terms: Terms, file: Shareable) -> mpsc::Receiver<Found> {
+        self.find(*file.expected(), terms)
+    }
+
+    fn find(&self, expected: Expected, terms: Terms) -> mpsc::Receiver<Found> {
         let (found, receiver) = mpsc::channel(find::MAX_HOLDERS + find::MAX_CLAIMS);
         // When the task is gone or drowned in commands, the sender is dropped here: nothing is found.
-        let _ = self.commands.try_send(Command::Find { expected, found });
+        let _ = self.commands.try_send(Command::Find { expected, terms, found });
         receiver
     }
 

@@ -29,6 +29,12 @@ pub const MAC_LEN: usize = 16;
 /// ```
 ///
 /// Datagrams of Mainline have none of these; files have no keys there.
+///
+/// **Security.** An id names a network and opens none. That of the public one stands in the source; what it keeps out are
+/// other programs, and nodes of other networks that would join two of them by one contact. That of a private one is seen by
+/// whoever sees a datagram, and copied as easily: the code alone lets a datagram in. Guessing it unseen, of 2^64, finds at most
+/// that some host speaks. As it is made of the secret, a secret can be tried against it, and against the codes, by whoever
+/// saw one datagram: it must be drawn, not thought of, some 16 letters and digits or more, and then nobody comes to an end.
 #[derive(Clone)]
 pub struct Realm {
     /// Nothing on Mainline.

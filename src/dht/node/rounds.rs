@@ -8,6 +8,7 @@ use crate::dht::{
     round::{Round, Step},
     shelf::Record,
     table::Table,
+    terms::Priority,
     walk::Goal,
 };
 
@@ -29,8 +30,7 @@ impl Node {
             items.extend(publication.items);
         }
         let key = entries.first().map_or(self.own, |(key, _)| *key);
-        let id = self.next_job();
-        self.enter(id, key, Work::Round { round: Round::new(entries), port, items }, now)
+        self.enter_job(key, Priority::Background, Work::Round { round: Round::new(entries), port, items }, now)
     }
 
     /// Lets a round go on as far as it can.
