@@ -136,8 +136,8 @@ pub struct Setup {
     pub mirror_use: MirrorUse,
     /// Whether there is one.
     pub mirror: bool,
-    /// Whether a connected peer of measured rate may turn out to be a holder.
-    pub quick_peers: bool,
+    /// The rate in bytes a second of the quickest connected peer, which may turn out to be a holder.
+    pub quickest: Option<f64>,
     /// Whether readers get proven bytes only.
     pub cautious: bool,
     /// Makes this client's choices differ from others'.
@@ -165,10 +165,10 @@ pub struct Course {
 impl Course {
     /// A download of which nothing is there yet.
     pub fn new(setup: Setup, now: Instant) -> Self {
-        let Setup { expected, mirror_use, mirror, quick_peers, cautious, seed } = setup;
+        let Setup { expected, mirror_use, mirror, quickest, cautious, seed } = setup;
         Self {
             expected,
-            plan: Plan::new(mirror_use, &expected, mirror, quick_peers, seed, now),
+            plan: Plan::new(mirror_use, &expected, mirror, quickest, seed, now),
             ledger: Ledger::new(expected),
             stream: Streaming::default(),
             deeds: VecDeque::new(),

@@ -71,6 +71,8 @@ const STRETCH: Duration = Duration::from_secs(2);
 const STRIKES: u32 = 3;
 /// Failures in a row after which the mirror is waited for no longer, when nobody else helps.
 const MIRROR_STRIKES: u32 = 4;
+/// Bytes a second from which on a holder is quick enough to be waited for, as long as the mirror is not measured.
+const QUICK: f64 = 1.0e6;
 /// How long a lookup may hold back the mirror when quick peers are connected.
 const GRACE: Duration = Duration::from_millis(60);
 /// How long peers without measure may take for a piece before it is late.
@@ -198,19 +200,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan with no peers yet. `mirror`: whether there is one; `quick_peers`: whether a connected peer of measured rate
-    /// may turn out to be a holder.
+    /// A plan with no peers yet. `mirror`: whether there is one; `quickest`: the rate in bytes a second of the quickest
+    /// connected peer, which may turn out to be a holder. A slow one is not waited for.
     pub fn new(
         mirror_use: MirrorUse,
         expected: &Expected,
         mirror: bool,
-        quick_peers: bool,
+        quickest: Option<f64>,
         seed: u64,
         now: Instant,
     ) -> Self {
         let grace = match mirror_use {
             MirrorUse::First => Duration::ZERO,
-            MirrorUse::Sparing if quick_peers => GRACE,
+            MirrorUse::Sparing if quickest.is_some_and(|rate| rate >= QUICK) => GRACE,
             MirrorUse::Sparing => Duration::ZERO,
             MirrorUse::Last => Duration::from_secs(3),
         };

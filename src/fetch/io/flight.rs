@@ -86,7 +86,7 @@ impl<'a> Flight<'a> {
             expected,
             mirror_use: shared.config.mirror,
             mirror: origin.is_some(),
-            quick_peers: shared.pool.has_measured(),
+            quickest: shared.pool.quickest(),
             cautious: shared.was_cut(expected.hash),
             seed: RandomState::new().hash_one(expected),
         };

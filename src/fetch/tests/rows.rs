@@ -53,6 +53,27 @@ fn a_slow_peer_beside_a_fast_mirror_costs_next_to_nothing() {
 }
 
 #[test]
+fn a_slow_peer_that_is_connected_does_not_keep_the_mirror_waiting() {
+    for size in [20_000, 300_000, 3_000_000] {
+        let file = File::sized(16, size);
+        let first = |peers| {
+            let mut setting = Setting::new(MirrorUse::Sparing, Some(Node::new(10e6)), peers);
+            setting.search_ends = Some(Duration::from_secs(2));
+            let client = alone(setting.go(&file));
+            assert!(client.is_proven());
+            client.first_byte.expect("all came")
+        };
+        let alone = first(Vec::new());
+        // One that has not the file, and says so when it is found, later than the mirror begins; one that has it.
+        for slow in [Node::of(Manner::Missing, 20e3), Node::new(20e3)] {
+            let slow = Node { known: true, ..slow.found(Duration::from_millis(500)) };
+            let later = first(vec![slow]).saturating_sub(alone);
+            assert!(later <= Duration::from_millis(5), "first byte {later:?} later: {size} bytes, {slow:?}");
+        }
+    }
+}
+
+#[test]
 fn dead_announcers_cost_nothing() {
     for size in [300_000, 3_000_000, 40_000_000] {
         let file = File::sized(4, size);
