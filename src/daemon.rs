@@ -228,12 +228,7 @@ impl Daemon {
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
         };
-        let door = Door {
-            flow: self.flow.clone(),
-            store: self.store.clone(),
-            allow: self.config.proxy.allow.clone(),
-            pace: Pace::default(),
-        };
+        let door = Door { flow: self.flow.clone(), allow: self.config.proxy.allow.clone(), pace: Pace::default() };
         let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {

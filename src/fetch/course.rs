@@ -125,6 +125,8 @@ pub enum Outcome {
         /// Whether sources gave other bytes than those promised.
         mismatch: bool,
     },
+    /// There are sources, none gave anything of use for [`super::plan::STALEMATE`], and none gave wrong bytes.
+    Silent,
 }
 
 /// What is to be downloaded, and how.
@@ -158,7 +160,7 @@ pub struct Course {
     given: u64,
     tainted: Option<u64>,
     mismatch: bool,
-    given_up: bool,
+    given_up: Option<Outcome>,
     doubted_since: Option<Instant>,
 }
 
@@ -178,7 +180,7 @@ impl Course {
             given: 0,
             tainted: None,
             mismatch: false,
-            given_up: false,
+            given_up: None,
             doubted_since: None,
         }
     }
@@ -321,7 +323,7 @@ impl Course {
             if !self.deeds.is_empty() {
                 continue;
             }
-            if self.given_up || self.ledger.verified().is_some() {
+            if self.given_up.is_some() || self.ledger.verified().is_some() {
                 return None;
             }
             let wish = self.plan.poll(&self.ledger, now)?;
@@ -334,7 +336,7 @@ impl Course {
         if let Some(verified) = self.ledger.verified() {
             return Some(Outcome::Proven(verified));
         }
-        self.given_up.then_some(Outcome::NoSource { mismatch: self.mismatch })
+        self.given_up.clone()
     }
 
     fn fulfil(&mut self, wish: Wish) {
@@ -347,7 +349,9 @@ impl Course {
                 self.ledger.handle_exhausted(piece);
                 self.attend();
             }
-            Wish::GiveUp => self.given_up = true,
+            Wish::GiveUp => self.given_up = Some(Outcome::NoSource { mismatch: self.mismatch }),
+            Wish::Despair if self.mismatch => self.given_up = Some(Outcome::NoSource { mismatch: true }),
+            Wish::Despair => self.given_up = Some(Outcome::Silent),
         }
     }
 

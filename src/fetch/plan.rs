@@ -89,9 +89,9 @@ const LAST_RESORT: Duration = Duration::from_secs(15);
 const QUESTIONS: usize = 8;
 /// How long a peer may take for one answer before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
-/// How long nothing at all may come of use before no source is left, whatever they all promise: a peer that is always busy
-/// beside a mirror that is always silent would keep a download for ever.
-const STALEMATE: Duration = Duration::from_secs(240);
+/// How long nothing at all may come of use before a download ends, whatever its sources all promise: a peer that is always
+/// busy beside a mirror that is always silent would keep it for ever.
+pub const STALEMATE: Duration = Duration::from_secs(240);
 /// How long somebody honest is waited for when the others lied.
 const HOPE: Duration = Duration::from_secs(5);
 /// How often an unfinished holder is asked what it has by now.
@@ -168,6 +168,8 @@ pub enum Wish {
     },
     /// No source is left.
     GiveUp,
+    /// There are sources, and nobody gives anything of use: [`STALEMATE`].
+    Despair,
 }
 
 /// The plan of one download.
@@ -375,7 +377,7 @@ impl Plan {
             return self.mirror.halt().or_else(|| self.ask_have(ledger, now));
         }
         if now >= self.moved + STALEMATE {
-            return Some(Wish::GiveUp);
+            return Some(Wish::Despair);
         }
         if self.front_since.0 != ledger.front().0 {
             self.front_since = (ledger.front().0, now);

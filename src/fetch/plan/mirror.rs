@@ -13,8 +13,8 @@ use crate::{
 };
 
 use super::{
-    FRONT_PATIENCE, LAST_RESORT, LATE, MIRROR_STRIKES, MirrorUse, PROGRESS, Plan, QUICK, RUN, SHARED, STRETCH, UNHURRIED,
-    UNMEASURED, Wish, peer::Peer,
+    FRONT_PATIENCE, LAST_RESORT, LATE, MIRROR_STRIKES, MirrorUse, PROGRESS, Plan, QUICK, RUN, SHARED, STRETCH,
+    UNHURRIED, UNMEASURED, Wish, peer::Peer,
 };
 
 /// Seconds that peers may need for the rest before a mirror that is not measured is tried.
