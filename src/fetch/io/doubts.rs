@@ -9,7 +9,6 @@
 //!                    '-settle(false)---> the mark stays: who comes next gets the whole file
 //!                    '-dropped---------> the same
 //! ```
-#![expect(clippy::disallowed_types, reason = "one table for all who pass bytes on, and the marks on disk with it")]
 
 use std::{
     collections::{HashMap, HashSet},
