@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{
     archive::{self, Location, Privacy, Repository, Shareable, Vouched},
-    dht::{self, Dht, Found, Terms},
+    dht::{self, Dht, Found, Priority, Terms},
     fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
@@ -297,7 +297,11 @@ impl Flow {
         let dht = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0)?;
         match &self.shared.shelves {
             Some(shelves) if dht::is_shelved(file.expected()) => Some(shelves.search(file)),
-            _ => Some(dht.lookup_on(Terms { anew: again, ..Terms::default() }, file)),
+            _ => {
+                // Who looks again has a source already.
+                let priority = if again { Priority::Ahead } else { Priority::Urgent };
+                Some(dht.lookup(file, Terms { priority, anew: again, ..Terms::default() }))
+            }
         }
     }
 

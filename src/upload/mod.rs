@@ -77,6 +77,10 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 /// How long an idle connection is kept for a next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
+/// Questions for many files that the store is asked at the same time, and those of one address.
+const QUESTIONS: usize = 8;
+const QUESTIONS_PER_ADDRESS: usize = 2;
+
 /// Threads that read files for uploads.
 const READERS: usize = 4;
 
@@ -178,6 +182,7 @@ struct Give {
     meter: Meter,
     budget: Mutex<Budget>,
     places: Seats,
+    questions: Seats,
     seal: Option<Seal>,
 }
 
@@ -196,6 +201,7 @@ pub fn start(
         meter: meter.clone(),
         budget: Mutex::default(),
         places: places.clone(),
+        questions: Seats::new(QUESTIONS, QUESTIONS_PER_ADDRESS),
         seal: config.seal.clone(),
     });
     let seats = Seats::new(config.connections, config.connections_per_address);
