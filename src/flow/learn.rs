@@ -227,6 +227,9 @@ impl Flow {
             let (repository, suite_dir, date) = (release.repository(), release.suite_dir(), release.date());
             let recorded = store.record_release(repository, suite_dir, date, &signer, members)?;
             let is_latest = recorded != Recorded::Older && store.pin(&pin, date)?;
+            if is_latest {
+                store.keep_valid_until(repository, suite_dir, date, release.valid_until())?;
+            }
             Ok::<_, StoreError>((recorded, is_latest.then_some(pin)))
         });
         let (recorded, pin) = recorded.await?;

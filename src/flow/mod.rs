@@ -12,6 +12,7 @@ pub mod learn;
 mod lists;
 pub mod read;
 mod texts;
+pub mod usage;
 
 use std::{
     sync::{
@@ -138,6 +139,7 @@ struct Shared {
     /// Repositories of which an index is being learned now, one entry an index.
     busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
+    usage: usage::Counters,
 }
 
 impl Flow {
@@ -151,12 +153,14 @@ impl Flow {
             learning: Learning::default(),
             busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
+            usage: usage::Counters::default(),
         };
         Self { shared: Arc::new(shared) }
     }
 
     /// Answers one request.
     pub async fn serve(&self, ask: Ask) -> Answer {
+        self.shared.usage.count();
         if ask.is_private() {
             return self.pass_through(ask).await;
         }
@@ -186,6 +190,11 @@ impl Flow {
     /// Bytes that clients were given from the store.
     pub fn from_store(&self) -> u64 {
         self.shared.from_store.load(Relaxed)
+    }
+
+    /// How apt uses this daemon.
+    pub fn usage(&self) -> usage::Usage {
+        self.shared.usage.usage()
     }
 
     /// A client was given bytes from the store.

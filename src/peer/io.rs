@@ -108,13 +108,28 @@ struct Waiting {
     reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
+/// A peer that was met.
+#[derive(Debug, Clone, Copy)]
+pub struct Met {
+    /// Where.
+    pub address: SocketAddr,
+    /// Its record.
+    pub standing: Standing,
+    /// Whether it is kept out, for a lie of its own or of others at its address.
+    pub is_banned: bool,
+    /// For how long still, when the lie was its own.
+    pub banned_for: Option<Duration>,
+    /// Whether a connection to it is open.
+    pub is_connected: bool,
+}
+
 /// What a person wants to know of the peers.
 #[derive(Debug, Clone, Default)]
 pub struct Snapshot {
     /// Connections open now.
     pub connections: usize,
-    /// Every peer met, with its record and whether it is banned.
-    pub peers: Vec<(SocketAddr, Standing, bool)>,
+    /// Every peer met.
+    pub peers: Vec<Met>,
 }
 
 impl Pool {
@@ -188,7 +203,15 @@ impl Pool {
         let peers = state.standings.iter();
         Snapshot {
             connections: state.connections.values().filter(|connection| !connection.is_closed()).count(),
-            peers: peers.map(|(peer, standing)| (*peer, *standing, state.standings.is_banned(*peer, now))).collect(),
+            peers: peers
+                .map(|(&address, standing)| Met {
+                    address,
+                    standing: *standing,
+                    is_banned: state.standings.is_banned(address, now),
+                    banned_for: standing.banned_for(now),
+                    is_connected: state.connections.get(&address).is_some_and(|connection| !connection.is_closed()),
+                })
+                .collect(),
         }
     }
 

@@ -10,12 +10,13 @@
 //!                places     hash -> where it is currently promised
 //!
 //!  object                   hash -> size, piece chain, last use, where it came from
+//!  traffic                  day -> bytes by source; see `traffic`
 //! ```
 //!
 //! A promise is not current when the listing named it in its version before this one and does not name it any more:
 //! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
 //! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
-//! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
+//! `suite.valid_until` is NULL when a Release says nothing. `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
@@ -36,7 +37,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -104,6 +105,17 @@ const MIGRATIONS: [&str; 4] = [
 ",
     "
     ALTER TABLE suite ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    ALTER TABLE suite ADD COLUMN valid_until INTEGER;
+    CREATE TABLE traffic (
+        day    INTEGER PRIMARY KEY,
+        peers  INTEGER NOT NULL,
+        lan    INTEGER NOT NULL,
+        store  INTEGER NOT NULL,
+        mirror INTEGER NOT NULL,
+        up     INTEGER NOT NULL
+    ) STRICT;
 ",
 ];
 

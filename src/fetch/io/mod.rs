@@ -2,6 +2,7 @@
 
 mod flight;
 pub(super) mod growing;
+pub(super) mod live;
 mod stream;
 pub(super) mod tally;
 
