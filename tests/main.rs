@@ -21,8 +21,10 @@ mod harness;
 
 mod selftest;
 
+mod browser;
 mod config;
 mod dht_network;
+mod page;
 mod startup;
 mod tools;
 

@@ -11,7 +11,7 @@ use super::text::{Text, clean};
 pub const TARGET: &str = "/api/v1/peers";
 
 /// Columns of an address; a longer one has a line of its own.
-const ADDRESS: usize = 28;
+const ADDRESS: usize = 26;
 
 /// Renders the peers as a table of 80 columns.
 pub fn render(list: &PeerList) -> String {

@@ -3,6 +3,7 @@
 pub mod apt;
 pub mod archive;
 pub mod bencode;
+pub mod chromium;
 pub mod client;
 pub mod daemon;
 pub mod deb;

