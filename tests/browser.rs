@@ -12,7 +12,7 @@ use serde_json::json;
 use crate::harness::{
     apt::have_apt,
     archive::{Archive, Package},
-    chromium::Browser,
+    chromium::{Browser, LOADED},
     client::fetch,
     huddle::{Host, Huddle},
     machine::Config,
@@ -28,7 +28,7 @@ const FILLED: &str = "[...document.querySelectorAll('#live svg.pieces rect')]
     .reduce((sum, piece) => sum + Number(piece.getAttribute('width')), 0)";
 
 fn text(selector: &str) -> String {
-    format!("document.querySelector({selector:?})?.innerText ?? ''")
+    format!("(document.querySelector({selector:?})?.innerText ?? '')")
 }
 
 /// Asks the page until it says so.
@@ -84,13 +84,9 @@ fn a_browser_sees_a_transfer_as_it_goes_and_all_of_it_without_scripts_too() {
     for word in [file, "Working for", "What did it save?", "Nothing is on its way", "100 %", "valid", "DHT", "store"] {
         assert!(html.contains(word), "{word}: {html}");
     }
-    let loads = browser.count("Page.loadEventFired");
-    let start = Instant::now();
-    while browser.count("Page.loadEventFired") == loads {
-        assert!(start.elapsed() < SHOWING, "it is loaded again by itself");
-        browser.html();
-        thread::sleep(Duration::from_millis(100));
-    }
+    let loads = browser.count(LOADED);
+    browser.until_loaded(loads + 1);
+    assert_eq!(browser.evaluate("location.pathname"), "/", "it is loaded again by itself");
     let elsewhere: Vec<_> = browser.requests().into_iter().filter(|url| !url.starts_with(&origin)).collect();
     assert!(elsewhere.iter().all(|url| url.starts_with("about:")), "{elsewhere:?}");
 

@@ -69,6 +69,11 @@ impl Ask {
     fn is_private(&self) -> bool {
         self.location.credentials().is_some() || self.headers.contains_key(mirror::header::AUTHORIZATION)
     }
+
+    /// Why it is passed on when nobody vouches for it.
+    fn why_passed(&self) -> usage::Reason {
+        if self.location.query().is_some() { usage::Reason::Query } else { usage::Reason::NotVouched }
+    }
 }
 
 /// What apt gets.
@@ -162,6 +167,7 @@ impl Flow {
     pub async fn serve(&self, ask: Ask) -> Answer {
         self.shared.usage.count();
         if ask.is_private() {
+            self.shared.usage.pass(&ask.location, usage::Reason::Password);
             return self.pass_through(ask).await;
         }
         let promised = self.promise(&ask.location).await;
@@ -169,7 +175,10 @@ impl Flow {
         if promised.is_none() && archive::is_release(&ask.location) {
             return self.release(ask).await;
         }
-        let Some(vouched) = promised else { return self.pass_through(ask).await };
+        let Some(vouched) = promised else {
+            self.shared.usage.pass(&ask.location, ask.why_passed());
+            return self.pass_through(ask).await;
+        };
         if let Some(blob) = self.open(&vouched).await {
             self.learn_held(&vouched);
             return Answer::Held(blob);
@@ -195,6 +204,11 @@ impl Flow {
     /// How apt uses this daemon.
     pub fn usage(&self) -> usage::Usage {
         self.shared.usage.usage()
+    }
+
+    /// What was only passed on lately, the latest first.
+    pub fn passed_on(&self) -> Vec<usage::Passed> {
+        self.shared.usage.passed()
     }
 
     /// A client was given bytes from the store.

@@ -6,13 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crate::{dht, fetch, mirror::breaker::Failing, peer::Met, store, upload::Meter};
+use crate::{dht, fetch, flow, mirror::breaker::Failing, peer::Met, store, upload::Meter};
 
 use super::{
     Window,
     report::{
-        AptUse, Bytes, Download, Downloads, FailingMirror, Kept, MirrorReason, Network, Peer, PeerList, PieceMap,
-        Releases, Report, Suite, Taker, Transfer, Uploads, refused, seconds,
+        AptUse, Bytes, Download, Downloads, FailingMirror, Kept, MirrorReason, Network, Passed, Peer, PeerList,
+        PieceMap, Releases, Report, Suite, Taker, Transfer, Uploads, refused, seconds,
     },
 };
 
@@ -51,6 +51,7 @@ impl Report {
             downloads: Downloads { brought: fetched.brought, failed: fetched.failed, convictions: fetched.convicted },
             uploads: Uploads { requests: upload.requests, active: upload.active, refused: upload.refused },
             recent: fetched.recent.into_iter().map(|report| download(report, wall, has_network)).collect(),
+            passed: window.flow.passed_on().into_iter().map(passed).collect(),
             store: kept(window.store.snapshot()),
             suites: suites.into_iter().map(|info| suite(info, wall)).collect(),
             releases: Releases { verified: learning.verified, unverifiable: learning.unverifiable, bad: learning.bad },
@@ -172,6 +173,10 @@ fn download(report: fetch::Report, wall: SystemTime, has_network: bool) -> Downl
         ended: seconds(report.ended.min(wall)),
         failure: report.outcome.err().map(|failure| failure.to_string()),
     }
+}
+
+fn passed(passed: flow::usage::Passed) -> Passed {
+    Passed { location: passed.location, reason: passed.reason.into(), at: seconds(passed.at) }
 }
 
 fn kept(snapshot: store::Snapshot) -> Kept {

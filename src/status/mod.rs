@@ -17,6 +17,7 @@ mod look;
 pub mod lookup;
 mod metrics;
 mod page;
+pub mod reasons;
 pub mod report;
 mod routes;
 mod traffic;

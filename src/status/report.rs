@@ -1,7 +1,6 @@
 //! Everything that the page says, as data: `GET /api/v1/status`.
 
 use std::{
-    fmt,
     net::{IpAddr, SocketAddr},
     time::{SystemTime, UNIX_EPOCH},
 };
@@ -10,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{dht, fetch, flow::learn::Refusal};
+
+pub use super::reasons::{MirrorReason, PassReason};
 
 /// The daemon at one moment.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
@@ -52,6 +53,8 @@ pub struct Report {
     pub uploads: Uploads,
     /// The latest downloads, newest first.
     pub recent: Vec<Download>,
+    /// What was passed on from a mirror, neither kept nor shared, newest first.
+    pub passed: Vec<Passed>,
     /// What is kept.
     pub store: Kept,
     /// The suites that are known.
@@ -248,28 +251,6 @@ pub struct PieceMap {
     pub cells: String,
 }
 
-/// Why a mirror brought something of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum MirrorReason {
-    /// There is no network.
-    Off,
-    /// Its repository is not public.
-    Private,
-    /// Nobody who may be asked has it.
-    Nobody,
-    /// The mirror was done before anybody was found.
-    Sooner,
-    /// Who was found could not give it.
-    PeersFailed,
-    /// The mirror was quicker than those who were found.
-    Quicker,
-    /// It brought the first bytes, and peers the rest.
-    FirstBytes,
-    /// The configuration lets it bring what it can.
-    Configured,
-}
-
 /// A mirror that failed when it was last asked.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct FailingMirror {
@@ -342,6 +323,17 @@ pub struct Download {
     pub ended: u64,
     /// Why it failed, if it did.
     pub failure: Option<String>,
+}
+
+/// A file that was passed on from a mirror, neither kept nor shared.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Passed {
+    /// Where it is: `host[:port]/path`.
+    pub location: String,
+    /// Why.
+    pub reason: PassReason,
+    /// When it was asked for, in seconds since 1970.
+    pub at: u64,
 }
 
 /// What is kept.
@@ -430,36 +422,6 @@ impl From<&fetch::Map> for PieceMap {
         };
         let cells = map.cells.iter().map(letter).collect();
         Self { pieces: map.pieces, pieces_per_cell: map.pieces_per_cell, cells }
-    }
-}
-
-impl MirrorReason {
-    pub(super) fn of(reason: fetch::MirrorReason, has_network: bool) -> Self {
-        match reason {
-            fetch::MirrorReason::Private => Self::Private,
-            _ if !has_network => Self::Off,
-            fetch::MirrorReason::Nobody => Self::Nobody,
-            fetch::MirrorReason::Sooner => Self::Sooner,
-            fetch::MirrorReason::PeersFailed => Self::PeersFailed,
-            fetch::MirrorReason::Quicker => Self::Quicker,
-            fetch::MirrorReason::FirstBytes => Self::FirstBytes,
-            fetch::MirrorReason::Configured => Self::Configured,
-        }
-    }
-}
-
-impl fmt::Display for MirrorReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Off => "the network is off",
-            Self::Private => "private: nobody else is asked",
-            Self::Nobody => "nobody has it",
-            Self::Sooner => "done before anybody was found",
-            Self::PeersFailed => "who has it could not give it",
-            Self::Quicker => "quicker than peers",
-            Self::FirstBytes => "the first bytes, so that apt need not wait",
-            Self::Configured => "mirror = \"first\"",
-        })
     }
 }
 

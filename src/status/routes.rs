@@ -81,13 +81,13 @@ async fn explained(text: String, window: Data<Window>, turns: &Turns) -> HttpRes
 }
 
 /// What the daemon does.
-#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "The daemon at this moment.", body = Report)))]
+#[utoipa::path(get, path = "/api/v1/status", tag = "daemon", responses((status = 200, description = "The daemon at this moment.", body = Report)))]
 async fn status(window: Data<Window>) -> HttpResponse {
     json(window.into_inner().look().await)
 }
 
 /// Who is there.
-#[utoipa::path(get, path = "/api/v1/peers", responses((status = 200, description = "The peers at this moment.", body = PeerList)))]
+#[utoipa::path(get, path = "/api/v1/peers", tag = "daemon", responses((status = 200, description = "The peers at this moment.", body = PeerList)))]
 async fn peers(window: Data<Window>) -> HttpResponse {
     json(PeerList::of(&window))
 }
@@ -104,6 +104,7 @@ async fn metrics(window: Data<Window>) -> HttpResponse {
 #[utoipa::path(
     get,
     path = "/api/v1/why",
+    tag = "daemon",
     params(("q" = String, Query, description = "A path in a repository, a URL, a file name, a package (hello, hello:amd64, hello=2.10-3), or a SHA-256.")),
     responses(
         (status = 200, description = "What vouches for it, or why nothing does.", body = why::Answer),
@@ -125,6 +126,7 @@ async fn why(request: HttpRequest, window: Data<Window>, turns: Data<Turns>) -> 
 #[utoipa::path(
     get,
     path = "/api/v1/lookup",
+    tag = "daemon",
     params(("q" = String, Query, description = "The SHA-256 of the file, in 64 hexadecimal digits.")),
     responses(
         (status = 200, description = "Who says that they have it.", body = lookup::Answer),

@@ -5,7 +5,7 @@ use std::{
     net::TcpStream,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::{Value, json};
@@ -16,6 +16,9 @@ use super::{daemon::bare, have, scratch};
 
 /// How long the browser may take for anything; generous, since many tests share few cores.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A page is there, with all that belongs to it.
+pub const LOADED: &str = "Page.loadEventFired";
 
 /// The browser, with one page. It ends when it is dropped.
 pub struct Browser {
@@ -105,13 +108,16 @@ impl Browser {
     /// Goes to a page, and waits until it is there.
     #[track_caller]
     pub fn open(&mut self, url: &str) {
-        let loads = self.count("Page.loadEventFired");
+        let loads = self.count(LOADED);
         self.call("Page.navigate", json!({ "url": url }));
-        let start = Instant::now();
-        while self.count("Page.loadEventFired") == loads {
-            assert!(start.elapsed() < PATIENCE, "{url} is not loaded");
-            self.call("Page.getNavigationHistory", json!({}));
-            thread::sleep(Duration::from_millis(20));
+        self.until_loaded(loads + 1);
+    }
+
+    /// Waits until so many pages were loaded in all.
+    pub fn until_loaded(&mut self, loads: usize) {
+        while self.count(LOADED) < loads {
+            let event = self.receive();
+            self.events.push(event);
         }
     }
 

@@ -1,8 +1,8 @@
 use crate::status::{
     metrics,
     report::{
-        AptUse, Bytes, DayVolume, Download, Downloads, FailingMirror, Kept, MirrorReason, Peer, PieceMap, Refused,
-        Releases, Saved, Suite, Taker, Transfer, Uploads, Volume,
+        AptUse, Bytes, DayVolume, Download, Downloads, FailingMirror, Kept, MirrorReason, PassReason, Passed, Peer,
+        PieceMap, Refused, Releases, Saved, Suite, Taker, Transfer, Uploads, Volume,
     },
     why,
 };
@@ -78,6 +78,7 @@ fn hostile() -> Report {
             ended: 999_990,
             failure: Some(text()),
         }],
+        passed: vec![Passed { location: text(), reason: PassReason::NotVouched, at: 1 }],
         store: Kept { objects: 1, bytes: 1, partials: 1, in_flight: 1, quota: 2, free: Some(1) },
         suites: vec![Suite {
             repository: text(),

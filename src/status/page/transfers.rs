@@ -14,6 +14,9 @@ const MAX_LIVE: usize = 20;
 /// Downloads that ended, shown.
 const MAX_RECENT: usize = 25;
 
+/// Files shown that were only passed on.
+const MAX_PASSED: usize = 10;
+
 /// What is it doing now?
 pub fn live(report: &Report) -> Markup {
     let more = report.live.len().saturating_sub(MAX_LIVE);
@@ -61,6 +64,31 @@ pub fn recent(report: &Report) -> Markup {
             h2 { "What did it do?" }
             p.soft { "Each file leads to the signatures and hashes behind it; " a href="/why" { "ask for another" } "." }
             @if report.recent.is_empty() { p.soft { "None yet." } } @else { (scrolling("recent files", &table)) }
+            (passed(report))
+        }
+    }
+}
+
+/// What was only passed on.
+fn passed(report: &Report) -> Markup {
+    let table = html! {
+        table {
+            thead { tr { th { "File" } th { "Why" } th.n { "When" } } }
+            tbody {
+                @for file in report.passed.iter().take(MAX_PASSED) {
+                    tr {
+                        td.path { (file.location) }
+                        td { (file.reason) }
+                        td.n { (ago(report.at.saturating_sub(file.at))) }
+                    }
+                }
+            }
+        }
+    };
+    html! {
+        @if !report.passed.is_empty() {
+            h3 { "Passed on from the mirror, neither kept nor shared" }
+            (scrolling("files passed on", &table))
         }
     }
 }

@@ -133,6 +133,7 @@ pub enum Break {
 /// Whether the store has a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Holding)]
 pub enum Kept {
     /// Whole and proven.
     Held,
