@@ -95,7 +95,7 @@ pub struct Host {
 pub struct Brought {
     /// From the question to the last byte.
     pub took: Duration,
-    /// Bytes that came and were of no use.
+    /// Bytes that came and were of no use, by what the fetcher says.
     pub wasted: u64,
     /// How often the reader was cut and began anew.
     pub cuts: u32,
@@ -157,7 +157,7 @@ impl Host {
 
     /// Whether a peer is kept out for a lie.
     pub fn has_banned(&self, peer: SocketAddr) -> bool {
-        self.pool.snapshot().peers.iter().any(|(addr, _, banned)| *addr == peer && *banned)
+        self.pool.snapshot().peers.iter().any(|met| met.address == peer && met.is_banned)
     }
 }
 

@@ -1,5 +1,4 @@
 //! `apt-huddle status --watch`: the status once a second, until nobody reads it or the daemon is gone.
-#![expect(clippy::disallowed_methods, reason = "waits between two looks")]
 
 use std::{
     io::{self, IsTerminal, Write},

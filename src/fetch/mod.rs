@@ -10,6 +10,7 @@
 //! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight, and notes when")]
 
+mod audience;
 pub mod course;
 mod crowd;
 mod io;
@@ -33,11 +34,12 @@ use crate::{
     archive::{Location, Vouched},
     hash::{ContentHash, PieceChain},
     mirror::{Mirror, guard::Reach},
-    peer::Pool,
+    peer::{self, Pool},
     store::Store,
 };
 
 pub use course::SAFETY_CATCH;
+pub use crowd::is_dialled;
 use io::live::Live;
 pub use io::{
     growing::{Cut, Failure, Growing, Progress},
@@ -176,7 +178,7 @@ impl Fetcher {
         if state.flights.len() >= MAX_FLIGHTS {
             return Claim::Full;
         }
-        let (progress, growing) = Growing::new(*vouched.expected());
+        let (progress, growing) = Growing::new(*vouched.expected(), !self.shared.store.is_marked(hash));
         let repository = vouched.repository().to_string();
         let live = Arc::new(Live::new(vouched.path(), &repository, *vouched.expected(), Instant::now()));
         state.flights.insert(hash, (growing.clone(), live.clone()));
@@ -188,6 +190,17 @@ impl Fetcher {
         let growing = lead.growing.clone();
         tokio::spawn(io::fly(lead, origin, holders));
         growing
+    }
+
+    /// Asks a peer which of these files it holds, over the connection on which it is asked for them then. At most
+    /// [`peer::MAX_HOLDS`]; what it says is hearsay, and nothing when it will not say.
+    pub async fn holds(&self, peer: SocketAddr, hashes: Arc<[ContentHash]>) -> Result<Vec<bool>, peer::Failure> {
+        self.shared.pool.holds(peer, hashes).await
+    }
+
+    /// Bytes of good pieces that a peer has given.
+    pub fn given(&self, peer: SocketAddr) -> u64 {
+        self.shared.pool.given(peer)
     }
 
     /// What was brought so far, and what is on its way.

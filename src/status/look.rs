@@ -101,6 +101,7 @@ fn network(figures: dht::Snapshot) -> Network {
         reachable_v4,
         reachable_v6,
         estimate,
+        moves,
     } = figures;
     Network {
         nodes,
@@ -117,6 +118,7 @@ fn network(figures: dht::Snapshot) -> Network {
         reachable_v4,
         reachable_v6,
         estimate,
+        moves,
     }
 }
 

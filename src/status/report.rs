@@ -162,6 +162,8 @@ pub struct Network {
     pub reachable_v6: Option<dht::Reachability>,
     /// How many nodes the network has, estimated by how densely they stand.
     pub estimate: usize,
+    /// How often the own address was another one than before.
+    pub moves: u32,
 }
 
 /// What others found of the port where peers are served, by family.

@@ -56,10 +56,11 @@ impl Store {
         let used = self.0.shelf().next_use().cast_signed();
         transaction
             .prepare_cached(
-                "INSERT INTO object (hash, size, used, stored, repository, path, chain)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                "INSERT INTO object (hash, size, used, stored, repository, path, chain, modified)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
                  ON CONFLICT (hash) DO UPDATE SET size = excluded.size, used = excluded.used, stored = excluded.stored,
-                     repository = excluded.repository, path = excluded.path, chain = excluded.chain",
+                     repository = excluded.repository, path = excluded.path, chain = excluded.chain,
+                     modified = excluded.modified",
             )?
             .execute(params![
                 expected.hash.as_bytes(),
@@ -68,7 +69,8 @@ impl Store {
                 unix_now(),
                 vouched.repository().as_str(),
                 vouched.path(),
-                verified.chain().encode()
+                verified.chain().encode(),
+                partial.modified()
             ])?;
         let added = {
             // Nobody sees the row before the transaction ends, nor evicts the file before it has one.

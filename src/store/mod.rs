@@ -37,6 +37,7 @@ mod rebuild;
 mod repositories;
 mod schema;
 mod shelf;
+mod suites;
 mod traffic;
 mod why;
 
@@ -61,6 +62,7 @@ pub use lend::{Lent, Loan, MAX_PIECES};
 pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
+pub use suites::{Listed, MAX_SUITES};
 pub use traffic::{Day, Traffic};
 pub use why::{Holding, Index, Sought, Vouching};
 

@@ -32,6 +32,7 @@ pub struct Partial {
     shelf: Arc<Mutex<Shelf>>,
     loans: Loans,
     loan: Arc<Loan>,
+    modified: Option<String>,
     /// Whether the file lies in its place among the objects.
     kept: bool,
 }
@@ -51,7 +52,7 @@ impl Partial {
             Ok(file) => {
                 let file = Arc::new(file);
                 let loan = Arc::new(Loan::new(expected, file.clone()));
-                Ok(Self { expected, path, file, written, number, shelf, loans, loan, kept: false })
+                Ok(Self { expected, path, file, written, number, shelf, loans, loan, modified: None, kept: false })
             }
             Err(error) => {
                 locked(&shelf).release(number);
@@ -101,6 +102,15 @@ impl Partial {
     /// Takes a piece back. To be called before any other bytes are written in its place.
     pub fn unlend(&self, piece: usize) {
         self.loans.unlend(&self.loan, piece);
+    }
+
+    /// What the mirror sent as its `Last-Modified`, to be kept beside the file.
+    pub fn set_modified(&mut self, modified: Option<String>) {
+        self.modified = modified;
+    }
+
+    pub(super) fn modified(&self) -> Option<&str> {
+        self.modified.as_deref()
     }
 
     /// Lends the file's piece hashes, each of which is proven.

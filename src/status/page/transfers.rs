@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use crate::status::{
     report::{Download, Report, Transfer},
-    words::{ago, milliseconds, size},
+    words::{ago, duration, milliseconds, size},
 };
 
 use super::{chart, scrolling};
@@ -40,7 +40,7 @@ fn one(transfer: &Transfer) -> Markup {
             p.soft {
                 (transfer.pieces_there) " of " (transfer.map.pieces) " pieces, "
                 (size(transfer.bytes)) " of " (size(transfer.size)) ", " (size(transfer.rate)) "/s, for "
-                (milliseconds(transfer.since_ms))
+                (duration((transfer.since_ms / 1000.0) as u64))
             }
         }
     }
@@ -104,7 +104,7 @@ fn row(file: &Download, now: u64) -> Markup {
             td.pieces { (chart::pieces(&file.map)) span.soft { (sources(file)) } }
             td.n { @if let Some(time) = file.first_byte_ms { (milliseconds(time)) } }
             td.n { (milliseconds(file.took_ms)) }
-            td { @if let Some(reason) = file.mirror_reason { (reason) } }
+            td.words { @if let Some(reason) = file.mirror_reason { (reason) } }
             td.n { (ago(now.saturating_sub(file.ended))) }
         }
     }
