@@ -4,7 +4,10 @@
 
 use std::{
     net::IpAddr,
-    sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -69,8 +72,12 @@ impl Map {
 
     /// All pieces of a file from one source.
     pub fn whole(pieces: usize, source: Source) -> Self {
+        Self::alike(pieces, Some(source))
+    }
+
+    fn alike(pieces: usize, cell: Option<Source>) -> Self {
         let pieces_per_cell = pieces.div_ceil(MAX_CELLS).max(1);
-        Self { pieces, pieces_per_cell, cells: vec![Some(source); pieces.div_ceil(pieces_per_cell)] }
+        Self { pieces, pieces_per_cell, cells: vec![cell; pieces.div_ceil(pieces_per_cell)] }
     }
 }
 
@@ -81,7 +88,8 @@ pub struct Live {
     repository: String,
     expected: Expected,
     began: Instant,
-    pieces: Box<[AtomicU8]>,
+    /// Made when there is room for the file: before that, its size is but a promise.
+    pieces: OnceLock<Box<[AtomicU8]>>,
     bytes: AtomicU64,
     /// When the window of the rate began, in milliseconds since the start, and the bytes that had come by then.
     window: [AtomicU64; 2],
@@ -118,11 +126,16 @@ impl Live {
             repository: repository.to_owned(),
             expected,
             began: now,
-            pieces: (0..expected.pieces()).map(|_| AtomicU8::new(0)).collect(),
+            pieces: OnceLock::new(),
             bytes: AtomicU64::new(0),
             window: Default::default(),
             rate: AtomicU64::new(0),
         }
+    }
+
+    /// There is room for the file: its pieces are shown from now on.
+    pub(super) fn begin(&self) {
+        self.pieces.get_or_init(|| (0..self.expected.pieces()).map(|_| AtomicU8::new(0)).collect());
     }
 
     /// Bytes came.
@@ -139,12 +152,14 @@ impl Live {
 
     /// That piece is there from a source, or is not any more.
     pub(super) fn set(&self, piece: usize, source: Option<Source>) {
-        self.pieces[piece].store(source.map_or(0, Source::code), Relaxed);
+        if let Some(pieces) = self.pieces.get() {
+            pieces[piece].store(source.map_or(0, Source::code), Relaxed);
+        }
     }
 
     /// Who brought which piece.
     pub(super) fn map(&self) -> Map {
-        Map::of(&self.sources())
+        self.map_of(&self.sources())
     }
 
     /// How it stands.
@@ -158,12 +173,16 @@ impl Live {
             bytes: self.bytes.load(Relaxed),
             rate: self.rate(now),
             there: sources.iter().flatten().count(),
-            map: Map::of(&sources),
+            map: self.map_of(&sources),
         }
     }
 
+    fn map_of(&self, sources: &[Option<Source>]) -> Map {
+        if sources.is_empty() { Map::alike(self.expected.pieces(), None) } else { Map::of(sources) }
+    }
+
     fn sources(&self) -> Vec<Option<Source>> {
-        self.pieces.iter().map(|piece| Source::of_code(piece.load(Relaxed))).collect()
+        self.pieces.get().into_iter().flatten().map(|piece| Source::of_code(piece.load(Relaxed))).collect()
     }
 
     /// Of the last window that is whole, or of the one since, when that is longer.
@@ -207,6 +226,7 @@ mod tests {
         let start = Instant::now();
         let expected = Expected { hash: ContentHash::of(b"a"), size: 3 << 19 };
         let live = Live::new("pool/a.deb", "mirror.example.org/debian", expected, start);
+        live.begin();
         let after = |milliseconds| start + Duration::from_millis(milliseconds);
         live.add(500, after(500));
         assert_eq!(live.picture(after(500)).rate, 1000);
@@ -220,6 +240,16 @@ mod tests {
         assert_eq!(live.picture(after(4000)).rate, 0, "nothing has come for two seconds");
         live.set(2, None);
         assert_eq!(live.picture(after(4000)).there, 1);
+    }
+
+    #[test]
+    fn a_promise_of_any_size_takes_no_room_before_there_is_room_for_the_file() {
+        let expected = Expected { hash: ContentHash::of(b"a"), size: u64::MAX };
+        let live = Live::new("pool/a.deb", "mirror.example.org/debian", expected, Instant::now());
+        live.set(7, Some(Source::Mirror));
+        let picture = live.picture(Instant::now());
+        assert!(picture.there == 0 && picture.map.cells.len() <= MAX_CELLS, "{}", picture.map.cells.len());
+        assert!(picture.map.cells.iter().all(Option::is_none) && picture.map.pieces == expected.pieces());
     }
 
     #[test]
