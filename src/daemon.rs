@@ -31,7 +31,7 @@ use crate::{
     peer::Pool,
     proxy::{Door, wire::Pace},
     seal::Seal,
-    status::Window,
+    status::{Account, Streams, Window},
     store::{self, Store},
     upload,
 };
@@ -105,6 +105,7 @@ struct Daemon {
     flow: Flow,
     dht: Option<Dht>,
     upload: Option<upload::Meter>,
+    window: Option<Arc<Window>>,
     listen: Vec<SocketAddr>,
     peer_listen: Vec<SocketAddr>,
     servers: Vec<ServerHandle>,
@@ -149,6 +150,7 @@ impl Daemon {
             flow,
             dht,
             upload: None,
+            window: None,
             listen,
             peer_listen,
             servers: Vec::new(),
@@ -227,14 +229,19 @@ impl Daemon {
             listen: self.listen.clone(),
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
+            account: Account::default(),
+            streams: Streams::default(),
         };
+        let window = Arc::new(window);
+        self.tasks.spawn(window.clone().keep_account());
+        self.window = Some(window.clone());
         let door = Door {
             flow: self.flow.clone(),
             store: self.store.clone(),
             allow: self.config.proxy.allow.clone(),
             pace: Pace::default(),
         };
-        let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
+        let server = door.open(listeners, window.pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {
             if let Err(error) = server.await {
@@ -273,10 +280,14 @@ impl Daemon {
     /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
     async fn stop(mut self) {
         tracing::info!("stopping");
+        self.window.iter().for_each(|window| window.streams.close());
         for server in self.servers.drain(..).rev() {
             let _late = timeout(STOP, server.stop(true)).await;
         }
         self.tasks.shutdown().await;
+        if let Some(window) = self.window.take() {
+            let _late = timeout(STOP, window.write_down()).await;
+        }
         if let Some(dht) = &self.dht {
             let _late = timeout(STOP, dht.shutdown()).await;
         }

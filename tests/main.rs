@@ -21,8 +21,10 @@ mod harness;
 
 mod selftest;
 
+mod browser;
 mod config;
 mod dht_network;
+mod page;
 mod service;
 mod startup;
 mod tools;

@@ -3,8 +3,10 @@
 mod client;
 pub mod dht;
 mod lookup;
+mod peers;
 mod status;
 mod text;
+mod watch;
 mod why;
 
 use std::{io, net::SocketAddr, path::PathBuf};
@@ -15,6 +17,8 @@ use serde::de::DeserializeOwned;
 use crate::{config::Config, hash::ContentHash, status::why::Trouble};
 
 use client::Reply;
+
+pub use watch::watch;
 
 /// Peer-to-peer proxy for Debian archives.
 #[derive(Debug, Parser)]
@@ -61,6 +65,15 @@ pub enum Command {
     },
     /// Say what the running daemon does.
     Status {
+        /// Show it again and again, once a second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the peers: what they gave and took, how quick they are, who is banned.
+    Peers {
         /// Print the daemon's answer as it is.
         #[arg(long)]
         json: bool,
@@ -115,6 +128,14 @@ pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
     let reply = client::get(&config.proxy.listen, status::TARGET)?;
     let report = understood(&reply)?;
     let text = if json { reply.as_is() } else { status::render(&report) };
+    Ok(Outcome { text, good: true })
+}
+
+/// Asks the daemon of this configuration who is there.
+pub fn peers(config: &Config, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, peers::TARGET)?;
+    let list = understood(&reply)?;
+    let text = if json { reply.as_is() } else { peers::render(&list) };
     Ok(Outcome { text, good: true })
 }
 

@@ -185,6 +185,11 @@ impl Ledger {
         self.slots[piece] == Slot::Missing
     }
 
+    /// Who sent the bytes of that piece that are on disk, if any are.
+    pub fn sender(&self, piece: usize) -> Option<SourceId> {
+        self.slots[piece].sender().map(|(source, _)| source)
+    }
+
     /// Pieces still to be fetched.
     pub fn missing(&self) -> usize {
         self.missing

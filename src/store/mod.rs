@@ -38,6 +38,7 @@ mod repositories;
 mod schema;
 mod shelf;
 mod suites;
+mod traffic;
 mod why;
 
 use std::{
@@ -62,6 +63,7 @@ pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
 pub use suites::{Listed, MAX_SUITES};
+pub use traffic::{Day, Traffic};
 pub use why::{Holding, Index, Sought, Vouching};
 
 use lend::Loans;

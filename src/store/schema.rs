@@ -10,11 +10,13 @@
 //!                places     hash -> where it is currently promised
 //!
 //!  object                   hash -> size, piece chain, last use, where it came from, its Last-Modified
+//!  traffic                  day -> bytes by source; see `traffic`
 //! ```
 //!
 //! A promise is not current when the listing named it in its version before this one and does not name it any more:
 //! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
 //! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
+//! `suite.valid_until` is NULL when a Release says nothing of it.
 //! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
 //! `suite.name` is what its Release names it by, NULL before one was read since that is kept.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
@@ -37,7 +39,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -111,6 +113,17 @@ const MIGRATIONS: [&str; 6] = [
 ",
     "
     ALTER TABLE suite ADD COLUMN name BLOB;
+",
+    "
+    ALTER TABLE suite ADD COLUMN valid_until INTEGER;
+    CREATE TABLE traffic (
+        day    INTEGER PRIMARY KEY,
+        peers  INTEGER NOT NULL,
+        lan    INTEGER NOT NULL,
+        store  INTEGER NOT NULL,
+        mirror INTEGER NOT NULL,
+        up     INTEGER NOT NULL
+    ) STRICT;
 ",
 ];
 

@@ -46,11 +46,12 @@ mod pace;
 mod peer;
 mod recall;
 mod seats;
+mod takers;
 mod wire;
 
 use std::{
     io,
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -69,6 +70,7 @@ use budget::Budget;
 use pace::Pace;
 use peer::Peer;
 use seats::Seats;
+use takers::Takers;
 use wire::Gate;
 
 /// How long a new connection may take for its first request's head.
@@ -162,6 +164,7 @@ struct Counters {
     requests: AtomicU64,
     active: AtomicUsize,
     refused: AtomicU64,
+    takers: Takers,
 }
 
 impl Meter {
@@ -173,6 +176,16 @@ impl Meter {
             active: self.0.active.load(Relaxed),
             refused: self.0.refused.load(Relaxed),
         }
+    }
+
+    /// Who took how many bytes since the start, in no order; of an IPv6 /64, its first address.
+    pub fn takers(&self) -> Vec<(IpAddr, u64)> {
+        self.0.takers.all()
+    }
+
+    /// What an address is counted as in [`Meter::takers`].
+    pub fn counted_as(address: IpAddr) -> IpAddr {
+        Peer::of(address).address()
     }
 }
 

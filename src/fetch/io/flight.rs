@@ -23,7 +23,7 @@ use crate::{
 };
 
 use crate::fetch::{
-    Holder, Lead, Origin, Shared,
+    Holder, Lead, MirrorUse, Origin, Shared,
     audience::Audience,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
@@ -33,8 +33,9 @@ use crate::fetch::{
 
 use super::{
     growing::Failure,
+    live::Source,
     stream::{Came, Stream},
-    tally::{Outcome, Report},
+    tally::{MirrorReason, Outcome, Report},
 };
 
 /// How long a peer is left alone that passed on a false piece.
@@ -68,6 +69,9 @@ pub(super) struct Flight<'a> {
     peer_pieces: usize,
     givers: HashSet<SourceId>,
     from_mirror: u64,
+    lan_pieces: usize,
+    /// Whether a search for holders has come to its end.
+    searched: bool,
 }
 
 /// A peer's answer has come, or will not.
@@ -112,6 +116,8 @@ impl<'a> Flight<'a> {
             peer_pieces: 0,
             givers: HashSet::new(),
             from_mirror: 0,
+            lan_pieces: 0,
+            searched: false,
         }
     }
 
@@ -176,12 +182,17 @@ impl<'a> Flight<'a> {
             Deed::Reread { piece } => {
                 let bytes = self.read(piece)?;
                 self.course.handle_reread(piece, &bytes);
+                self.note(piece);
             }
             Deed::Lend { piece, grade } if self.may_lend() => {
+                self.note(piece);
                 self.partial.lend(piece, if grade == Grade::Proven { Lent::Proven } else { Lent::FromMirror });
             }
-            Deed::Lend { .. } => {}
-            Deed::Unlend { piece } => self.partial.unlend(piece),
+            Deed::Lend { piece, .. } => self.note(piece),
+            Deed::Unlend { piece } => {
+                self.note(piece);
+                self.partial.unlend(piece);
+            }
             Deed::Convict { source, piece } => {
                 let what = format!("false piece {piece} of {}", self.lead.vouched.path());
                 self.shared.pool.convict(self.address(source), &what);
@@ -193,7 +204,9 @@ impl<'a> Flight<'a> {
                 let bytes = self.expected.piece_len(piece) as u64;
                 self.peer_pieces += 1;
                 self.givers.insert(source);
-                self.shared.tally.add_peers(bytes);
+                let in_lan = Source::of_peer(self.address(source).ip()) == Source::Lan;
+                self.lan_pieces += usize::from(in_lan);
+                self.shared.tally.add_peers(bytes, in_lan);
                 self.shared.pool.proven(self.address(source), bytes);
             }
             Deed::Release { until } => self.release(until),
@@ -232,10 +245,14 @@ impl<'a> Flight<'a> {
     fn handle_holder(&mut self, holder: Option<Holder>) -> bool {
         match holder {
             None => {
+                self.searched = true;
                 self.course.handle_holders_ended();
                 return false;
             }
-            Some(Holder::Searched) => self.course.handle_holders_ended(),
+            Some(Holder::Searched) => {
+                self.searched = true;
+                self.course.handle_holders_ended();
+            }
             Some(Holder::Chain(chain)) => self.course.handle_hearsay(chain),
             Some(Holder::Peer(address)) => {
                 let is_known = self.addresses.contains(&address) || self.parked.contains(&address);
@@ -303,7 +320,9 @@ impl<'a> Flight<'a> {
                 self.count(bytes.len());
                 let grade = if unproven { Grade::Raw } else { Grade::Proven };
                 let measure = self.measure(self.address(source));
+                self.lead.live.add(bytes.len() as u64, now);
                 self.course.handle_piece(source, piece, Sent { bytes, chain, grade }, measure, now);
+                self.note(piece);
             }
             (Ok(Answer::Pieces { chain, have }), _) => self.course.handle_have(source, chain, have, now),
             (Ok(Answer::Lacking), Some(piece)) => self.course.handle_lacking(source, piece, now),
@@ -344,7 +363,10 @@ impl<'a> Flight<'a> {
                 let _skipped = bytes.split_to(skipped as usize);
                 bytes.truncate(bytes.len().min((stream.until - stream.at) as usize));
                 stream.at += bytes.len() as u64;
+                let pieces = (stream.at - bytes.len() as u64) / PIECE_SIZE..stream.at.div_ceil(PIECE_SIZE);
+                self.lead.live.add(bytes.len() as u64, now);
                 self.course.handle_mirror_bytes(&bytes, now);
+                pieces.for_each(|piece| self.note(piece as usize));
             }
             Came::End => {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
@@ -359,6 +381,15 @@ impl<'a> Flight<'a> {
                 self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
             }
         }
+    }
+
+    /// Shows others how a piece stands now.
+    fn note(&self, piece: usize) {
+        let source = self.course.sender(piece).map(|source| match source {
+            MIRROR => Source::Mirror,
+            peer => Source::of_peer(self.address(peer).ip()),
+        });
+        self.lead.live.set(piece, source);
     }
 
     /// A source gave bytes. Readers that wait for proof hear of it when they ask.
@@ -429,6 +460,22 @@ impl<'a> Flight<'a> {
         Ok(bytes)
     }
 
+    /// Why the mirror brought something, if it did.
+    fn mirror_reason(&self) -> Option<MirrorReason> {
+        let is_gone = |source| self.course.is_gone(SourceId(source));
+        let mut sources = (1..).take(self.addresses.len());
+        Some(match self.shared.config.mirror {
+            _ if self.from_mirror == 0 => return None,
+            _ if self.lead.vouched.shareable().is_none() => MirrorReason::Private,
+            _ if self.peer_pieces > 0 => MirrorReason::FirstBytes,
+            _ if self.addresses.is_empty() && self.searched => MirrorReason::Nobody,
+            _ if self.addresses.is_empty() => MirrorReason::Sooner,
+            _ if sources.all(is_gone) => MirrorReason::PeersFailed,
+            MirrorUse::First => MirrorReason::Configured,
+            MirrorUse::Sparing | MirrorUse::Last => MirrorReason::Quicker,
+        })
+    }
+
     /// What is to be remembered of it.
     pub fn report(&self, outcome: Outcome) -> Report {
         let useful = if outcome.is_ok() { self.expected.size } else { 0 };
@@ -438,6 +485,9 @@ impl<'a> Flight<'a> {
             repository: self.lead.vouched.repository().to_string(),
             expected: self.expected,
             from_peers: self.peer_pieces,
+            from_lan: self.lan_pieces,
+            map: self.lead.live.map(),
+            mirror_reason: self.mirror_reason(),
             from_mirror: self.expected.pieces().saturating_sub(self.peer_pieces).min(mirror_pieces),
             peers: self.givers.len(),
             wasted: self.received.saturating_sub(useful),

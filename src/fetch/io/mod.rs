@@ -2,6 +2,7 @@
 
 mod flight;
 pub(super) mod growing;
+pub(super) mod live;
 mod stream;
 pub(super) mod tally;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'
     };
     lead.progress.send_modify(|progress| progress.file = Some(partial.file()));
     let holders = if lead.vouched.shareable().is_some() { holders } else { futures_util::stream::empty().boxed() };
+    lead.live.begin();
     let mut flight = Flight::new(&lead, &partial, origin);
     let result = flight.run(holders).await;
     let report = flight.report(result.as_ref().map(|_| ()).map_err(Clone::clone));
