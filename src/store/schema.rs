@@ -19,7 +19,8 @@
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
-//! believed until it has been hashed.
+//! believed until it has been hashed. `object.pinned` keeps it from eviction; `object.holders` is how many others were
+//! found to have it when it was fetched, NULL when nobody was asked.
 #![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
 
 use std::{
@@ -36,7 +37,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -104,6 +105,10 @@ const MIGRATIONS: [&str; 4] = [
 ",
     "
     ALTER TABLE suite ADD COLUMN seen INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    ALTER TABLE object ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE object ADD COLUMN holders INTEGER;
 ",
 ];
 

@@ -11,6 +11,8 @@ use std::{
 
 use crate::hash::{ContentHash, Expected};
 
+use super::leftover::{LEFTOVERS_MAX, Leftover};
+
 /// Uses kept in memory, and for how long, when nothing else is written.
 const USES_PENDING: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(60);
@@ -29,6 +31,8 @@ pub(super) struct Shelf {
     partials: HashMap<u64, Reserved>,
     reserved: u64,
     next_partial: u64,
+    /// Oldest first.
+    leftovers: Vec<Leftover>,
     pending: Pending,
 }
 
@@ -54,6 +58,33 @@ impl Shelf {
         Self { objects, bytes, uses, ..Self::default() }
     }
 
+    /// Begins with what an earlier run left, and numbers partials from there on.
+    pub(super) fn go_on(&mut self, leftovers: Vec<Leftover>, next_partial: u64) {
+        (self.leftovers, self.next_partial) = (leftovers, next_partial);
+    }
+
+    /// An interrupted download leaves this; what has to go for it comes back.
+    pub(super) fn leave(&mut self, left: Leftover) -> Option<Leftover> {
+        self.leftovers.push(left);
+        (self.leftovers.len() > LEFTOVERS_MAX).then(|| self.leftovers.remove(0))
+    }
+
+    /// What was left of a file, for whoever goes on with it.
+    pub(super) fn take_leftover(&mut self, expected: &Expected) -> Option<Leftover> {
+        let at = self.leftovers.iter().rposition(|left| left.expected == *expected)?;
+        Some(self.leftovers.remove(at))
+    }
+
+    /// What was left for longest, to be removed.
+    pub(super) fn oldest_leftover(&mut self) -> Option<Leftover> {
+        (!self.leftovers.is_empty()).then(|| self.leftovers.remove(0))
+    }
+
+    /// Downloads that were interrupted and may go on, and the bytes of what they left.
+    pub(super) fn left(&self) -> (usize, u64) {
+        (self.leftovers.len(), self.leftovers.iter().map(|left| left.bytes).sum())
+    }
+
     pub(super) fn partials(&self) -> usize {
         self.partials.len()
     }
@@ -70,7 +101,8 @@ impl Shelf {
 
     /// Bytes missing for a file of `size`, under a quota and with `free` bytes on the disk of which `min_free` must stay.
     pub(super) fn shortage(&self, size: u64, quota: u64, free: u64, min_free: u64) -> u64 {
-        let taken = self.bytes.saturating_add(self.catalogue).saturating_add(self.reserved);
+        let taken =
+            self.bytes.saturating_add(self.catalogue).saturating_add(self.reserved).saturating_add(self.left().1);
         let over = taken.saturating_add(size).saturating_sub(quota);
         let short = min_free.saturating_add(self.unwritten()).saturating_add(size).saturating_sub(free);
         over.max(short)
@@ -127,6 +159,11 @@ impl Shelf {
         self.pending.used.insert(hash, used);
         let since = *self.pending.since.get_or_insert(now);
         self.pending.used.len() >= USES_PENDING || now.saturating_duration_since(since) >= USES_WAIT
+    }
+
+    /// Uses counted so far.
+    pub(super) fn uses(&self) -> u64 {
+        self.uses
     }
 
     pub(super) fn next_use(&mut self) -> u64 {

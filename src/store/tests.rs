@@ -13,7 +13,10 @@ mod crash;
 mod forget;
 mod learning;
 mod lend;
+mod lying;
+mod manage;
 mod room;
+mod schedules;
 mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";
@@ -27,6 +30,12 @@ struct House {
 impl House {
     fn new(quota: u64) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), quota }
+    }
+
+    /// In memory, where there is room for that: SQLite is quick there.
+    fn in_memory(quota: u64) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self { dir: dir.unwrap(), quota }
     }
 
     fn config(&self) -> Config {

@@ -19,14 +19,14 @@ use crate::{
     hash::{Expected, PIECE_SIZE, Verified},
     mirror::{self, Trouble},
     peer::{self, Answer},
-    store::{Lent, Mark, Partial},
+    store::{Earlier, Lent, Mark, Partial},
 };
 
 use crate::fetch::{
     Holder, Lead, Origin, Shared,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
-    ledger::{Grade, MIRROR, SourceId},
+    ledger::{EARLIER, Grade, MIRROR, SourceId},
     plan::Measure,
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Flight<'a> {
     addresses: Vec<SocketAddr>,
     /// Holders for whom there was no room yet.
     parked: VecDeque<SocketAddr>,
+    /// Whether all were named who could be found at once.
+    searched: bool,
     chain_lent: bool,
     asks: FuturesUnordered<BoxFuture<'static, Result<Reached, Aborted>>>,
     /// Pieces asked for, each with what ends the waiting.
@@ -100,6 +102,7 @@ impl<'a> Flight<'a> {
             course: Course::new(setup, now),
             addresses: Vec::new(),
             parked: VecDeque::new(),
+            searched: false,
             chain_lent: false,
             asks: FuturesUnordered::new(),
             waiting: HashMap::new(),
@@ -116,6 +119,15 @@ impl<'a> Flight<'a> {
         }
     }
 
+    /// Goes on where an earlier download stood.
+    pub fn go_on(&mut self, earlier: Earlier) {
+        let (proven, written) = (earlier.steps.len(), earlier.written.len());
+        if proven + written > 0 {
+            tracing::info!(path = self.lead.vouched.path(), proven, written, "goes on where it was interrupted");
+        }
+        self.course.handle_earlier(earlier);
+    }
+
     /// Brings the file and proves it.
     pub async fn run(&mut self, mut holders: BoxStream<'static, Holder>) -> Result<Verified, Failure> {
         // What is known at once decides better than what comes a moment later.
@@ -128,6 +140,9 @@ impl<'a> Flight<'a> {
             self.admit_parked();
             while let Some(deed) = self.course.poll(Instant::now()) {
                 self.carry_out(deed)?;
+            }
+            while let Some((piece, kept)) = self.course.poll_changed() {
+                self.partial.note(piece, kept);
             }
             self.lend_chain();
             match self.course.outcome() {
@@ -189,7 +204,7 @@ impl<'a> Flight<'a> {
                 self.shared.tally.add_conviction();
             }
             Deed::Pause { source } => self.shared.pool.pause(self.address(source), PAUSE),
-            Deed::Credit { source: MIRROR, .. } => {}
+            Deed::Credit { source: MIRROR | EARLIER, .. } => {}
             Deed::Credit { source, piece } => {
                 let bytes = self.expected.piece_len(piece) as u64;
                 self.peer_pieces += 1;
@@ -236,7 +251,10 @@ impl<'a> Flight<'a> {
                 self.course.handle_holders_ended();
                 return false;
             }
-            Some(Holder::Searched) => self.course.handle_holders_ended(),
+            Some(Holder::Searched) => {
+                self.searched = true;
+                self.course.handle_holders_ended();
+            }
             Some(Holder::Chain(chain)) => self.course.handle_hearsay(chain),
             Some(Holder::Peer(address)) => {
                 let is_known = self.addresses.contains(&address) || self.parked.contains(&address);
@@ -404,6 +422,11 @@ impl<'a> Flight<'a> {
         }
         let since = *self.deserted_since.get_or_insert_with(Instant::now);
         if since.elapsed() > DESERTED { Err(Failure::Deserted) } else { Ok(()) }
+    }
+
+    /// How many peers were found that have the file, once all who can be found were named.
+    pub fn holders(&self) -> Option<u32> {
+        self.searched.then_some((self.addresses.len() + self.parked.len()) as u32)
     }
 
     /// Whether nothing wrong, now or earlier, can have been passed on.
