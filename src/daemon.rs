@@ -1,23 +1,24 @@
 //! The composition root: builds every station, starts it, and stops it in order.
+//!
+//! A new configuration is taken by ending in order and beginning anew in the same process, with the same open door
+//! ([`Ended::ToBeginAnew`]): so every key can change, and apt finds no closed port meanwhile.
 #![expect(clippy::disallowed_methods, reason = "the door of the process: tasks, time, sockets")]
+
+mod service;
+mod sockets;
 
 use std::{
     fmt::Write as _,
     fs,
     io::{self, Write as _},
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{SocketAddr, TcpListener},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use actix_server::ServerHandle;
 use anyhow::{Context, Result};
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    task::JoinSet,
-    time::timeout,
-};
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     announce::Announcer,
@@ -28,14 +29,16 @@ use crate::{
     flow::{Flow, Rules, Stations, apt::Apt},
     mirror::{Mirror, guard::Origins, upstream::Upstream},
     peer::Pool,
-    proxy::Door,
+    proxy::{Door, wire::Pace},
+    seal::Seal,
     status::Window,
     store::{self, Store},
     upload,
 };
 
-/// Connections that may wait to be accepted.
-const BACKLOG: i32 = 1024;
+use service::{Service, Wish};
+use sockets::{Sockets, addresses};
+
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
 /// How often what is known of peers is saved.
@@ -45,26 +48,51 @@ const PEERS_FILE: &str = "peers.state";
 /// How long stations may take to stop.
 const STOP: Duration = Duration::from_secs(15);
 
-/// Runs the daemon until it is told to stop.
-pub async fn run(config: Config) -> Result<()> {
-    let mut stop = Stop::listen()?;
-    let listeners: Vec<_> = config.proxy.listen.iter().map(|at| listen(*at, "proxy")).collect::<Result<_>>()?;
+/// Why the daemon ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to.
+    ToStop,
+    /// It was told to read its configuration again, which can be used. The door is still open: the caller executes the
+    /// program anew by [`OpenDoor::begin_anew`].
+    ToBeginAnew(OpenDoor),
+}
+
+pub use sockets::OpenDoor;
+
+/// Runs the daemon until it is told to stop, or to begin anew; `is_usable` says then whether the configuration that is
+/// written now can be used.
+pub async fn run(config: Config, inherited: Vec<TcpListener>, is_usable: impl Fn() -> Result<()>) -> Result<Ended> {
+    let mut service = Service::start()?;
     let shares = config.peer.share != Share::Off && config.dht.network != Network::Off;
-    let peer_listeners: Vec<_> = match shares {
-        true => config.peer.listen.iter().map(|at| listen(*at, "peer")).collect::<Result<_>>()?,
-        false => Vec::new(),
-    };
-    let mut daemon = Daemon::build(config, &listeners, &peer_listeners).await?;
+    let sockets = Sockets::open(&config, shares, inherited)?;
+    let mut daemon = Daemon::build(config, &sockets).await?;
     daemon.prove_again();
     daemon.remember_peers();
     daemon.tasks.spawn(daemon.flow.follow_lists(daemon.config.archive.lists.clone()));
-    daemon.open_public_port(peer_listeners)?;
+    let Sockets { door, peers } = sockets;
+    daemon.open_public_port(peers)?;
     daemon.join().await;
-    daemon.open_door(listeners)?;
+    daemon.open_door(door.listeners()?)?;
     daemon.greet()?;
-    stop.wait().await;
-    daemon.stop().await;
-    Ok(())
+    service.is_ready(&daemon.listen);
+    loop {
+        match service.wish().await {
+            Wish::Stop => {
+                service.stops();
+                daemon.stop().await;
+                return Ok(Ended::ToStop);
+            }
+            Wish::Reload => match is_usable() {
+                Ok(()) => {
+                    service.reloads();
+                    daemon.stop().await;
+                    return Ok(Ended::ToBeginAnew(door));
+                }
+                Err(error) => tracing::error!("{error:#}; the configuration stays as it was"),
+            },
+        }
+    }
 }
 
 /// Everything that runs.
@@ -84,13 +112,13 @@ struct Daemon {
 }
 
 impl Daemon {
-    async fn build(config: Config, listeners: &[TcpListener], peer_listeners: &[TcpListener]) -> Result<Self> {
-        let listen = addresses(listeners)?;
-        let peer_listen = addresses(peer_listeners)?;
+    async fn build(config: Config, sockets: &Sockets) -> Result<Self> {
+        let listen = sockets.door.addresses()?;
+        let peer_listen = addresses(&sockets.peers)?;
         let privacy: archive::Privacy = config.privacy.clone().into();
         let store = open_store(&config, privacy.clone()).await?;
         let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
-        let pool = Pool::new(bind);
+        let pool = Pool::sealed(bind, seal(&config));
         pool.load(&config.store.path.join(PEERS_FILE)).await;
         let mirror = Mirror::new(upstream(&config, &listen))?;
         let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
@@ -135,7 +163,8 @@ impl Daemon {
         else {
             return Ok(());
         };
-        let config = upload::Config { upload_limit: self.config.peer.upload_limit.0, ..upload::Config::default() };
+        let (upload_limit, seal) = (self.config.peer.upload_limit.0, seal(&self.config));
+        let config = upload::Config { upload_limit, seal, ..upload::Config::default() };
         let (handle, server, meter) =
             upload::start(listeners, &config, self.store.clone()).context("the peers' port")?;
         self.servers.push(handle);
@@ -199,7 +228,12 @@ impl Daemon {
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
         };
-        let door = Door { flow: self.flow.clone(), store: self.store.clone(), allow: self.config.proxy.allow.clone() };
+        let door = Door {
+            flow: self.flow.clone(),
+            store: self.store.clone(),
+            allow: self.config.proxy.allow.clone(),
+            pace: Pace::default(),
+        };
         let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {
@@ -221,12 +255,6 @@ impl Daemon {
             ([], _) => writeln!(text, "peers: off")?,
             (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", join(addresses))?,
             (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", join(addresses))?,
-        }
-        if self.dht.is_some() && self.config.dht.network == Network::Private {
-            writeln!(
-                text,
-                "private network: in this version its secret guards the DHT; whoever knows a file's hash can ask for it."
-            )?;
         }
         let dht = &self.config.dht;
         if self.dht.is_some() && dht.bootstrap.is_empty() && !dht.rendezvous {
@@ -254,6 +282,11 @@ impl Daemon {
         }
         let _late = timeout(STOP, self.pool.save(&self.config.store.path.join(PEERS_FILE))).await;
     }
+}
+
+/// What the members of a private network show each other.
+fn seal(config: &Config) -> Option<Seal> {
+    Some(&config.dht).filter(|dht| dht.network == Network::Private).and_then(|dht| Seal::new(&dht.secret))
 }
 
 /// The proxies that mirrors are asked through. Those of the environment that cannot be used are named and left out.
@@ -287,84 +320,10 @@ fn join(addresses: &[SocketAddr]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-fn addresses(listeners: &[TcpListener]) -> Result<Vec<SocketAddr>> {
-    Ok(listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?)
-}
-
 /// How apt's sources may lead through this proxy.
 fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
     // The name that people call a host by; without it, they have its addresses.
     let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
     let names = Some(host.trim()).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
-    archive::Proxies { listen: listen.to_vec(), names, is_own: Some(is_own) }
-}
-
-/// Whether an address is one of this host's: only to these a socket can be bound.
-fn is_own(ip: IpAddr) -> bool {
-    let at = SocketAddr::new(ip, 0);
-    let socket = Socket::new(Domain::for_address(at), Type::DGRAM, Some(Protocol::UDP));
-    socket.is_ok_and(|socket| socket.bind(&at.into()).is_ok())
-}
-
-/// Opens a listening socket; `[::]` takes IPv4 too, or IPv4 alone where the host has no IPv6.
-fn listen(at: SocketAddr, section: &str) -> Result<TcpListener> {
-    let opened = match open_socket(at) {
-        Err(error) if at.is_ipv6() && at.ip().is_unspecified() && is_without_ipv6(&error) => {
-            open_socket((Ipv4Addr::UNSPECIFIED, at.port()).into())
-        }
-        other => other,
-    };
-    opened.with_context(|| match section {
-        "proxy" => format!("cannot listen on {at}: is another apt-huddle running? See listen in section [proxy]"),
-        _ => format!("cannot listen on {at}: is another apt-huddle running? See listen in section [{section}]"),
-    })
-}
-
-fn is_without_ipv6(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::AddrNotAvailable | io::ErrorKind::Unsupported)
-        || error.raw_os_error() == Some(97)
-}
-
-fn open_socket(at: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
-    if at.is_ipv6() {
-        socket.set_only_v6(!at.ip().is_unspecified())?;
-    }
-    // Connections of an earlier run that wait for their end must not keep a new one from its port.
-    socket.set_reuse_address(true)?;
-    socket.bind(&at.into())?;
-    socket.listen(BACKLOG)?;
-    socket.set_nonblocking(true)?;
-    Ok(socket.into())
-}
-
-/// Ctrl-C and SIGTERM. Heard from the first moment, so that neither ends the daemon half-way up.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn wait(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_addresses_of_this_host_are_its_own() {
-        for (ip, want) in [("127.0.0.1", true), ("127.3.2.1", true), ("192.0.2.1", false), ("2001:db8::1", false)] {
-            assert_eq!(is_own(ip.parse().unwrap()), want, "{ip}");
-        }
-    }
+    archive::Proxies { listen: listen.to_vec(), names, is_own: Some(sockets::is_own) }
 }

@@ -19,7 +19,7 @@
 //! - **Direction.** Imports go strictly down:
 //!   `daemon -> everything; cli -> config, status, dht; status -> each station's snapshot; proxy -> flow;`
 //!   `flow -> fetch, dht, mirror, store; announce -> dht, store; upload -> store; fetch -> peer, mirror, store;`
-//!   `dht, peer, mirror, store -> archive -> hash`. The command line knows of `status` the types of the local API alone,
+//!   `dht, peer, mirror, store -> archive -> hash; peer, upload -> seal`. The command line knows of `status` the types of the local API alone,
 //!   and of `dht` the node that its tools are for a moment, as they need no daemon.
 //!   A test reads the sources and holds every edge to its list.
 //! - **Bounds.** Every queue, list, packet and buffer that a stranger can fill has a limit beside it.
@@ -29,6 +29,8 @@ pub mod config;
 pub mod daemon;
 
 pub mod hash;
+
+pub mod seal;
 
 pub mod proxy;
 

@@ -4,18 +4,20 @@
 use std::{
     env,
     io::{self, IsTerminal, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use apt_huddle::{
     cli::{self, Cli, Command, Failure, Outcome},
     config::{Config, ConfigError},
-    daemon,
+    daemon::{self, Ended, OpenDoor},
 };
 use clap::Parser;
 use tracing_subscriber::EnvFilter;
 
+/// Read when no other is named, and it is there.
+const CONFIG: &str = "/etc/apt-huddle/apt-huddle.toml";
 /// Exit code of a configuration, a question or a command line which cannot be used.
 const BAD_USE: u8 = 2;
 /// Exit code of a command that found no daemon to ask.
@@ -25,8 +27,9 @@ const WORKERS: usize = 2;
 
 fn main() -> ExitCode {
     let mut cli = Cli::parse();
-    let command = cli.command();
-    let config = match load(cli.config.as_deref()) {
+    let command = cli.take_command();
+    let file = cli.config.take().or_else(|| Some(PathBuf::from(CONFIG)).filter(|file| file.exists()));
+    let config = match load(file.as_deref()) {
         Ok(config) => config,
         Err(error) => {
             eprintln!("apt-huddle: {error}");
@@ -34,7 +37,11 @@ fn main() -> ExitCode {
         }
     };
     match command {
-        Command::Run => run(config),
+        Command::Run => run(config, file.as_deref()),
+        Command::Completions { shell } => {
+            cli::completions(shell);
+            ExitCode::SUCCESS
+        }
         Command::Why { question, json } => tell(cli::why(&config, &question, json)),
         Command::Lookup { hash, json } => tell(cli::lookup(&config, hash, json)),
         Command::Dht(tool) => tell(cli::dht::run(&config, &tool)),
@@ -61,15 +68,28 @@ fn tell(outcome: Result<Outcome, Failure>) -> ExitCode {
     ExitCode::from(code)
 }
 
-fn run(config: Config) -> ExitCode {
+fn run(config: Config, file: Option<&Path>) -> ExitCode {
     log_to_stderr();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build();
-    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(daemon::run(config))) {
+    match serve(config, file) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("apt-huddle: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn serve(config: Config, file: Option<&Path>) -> anyhow::Result<()> {
+    // Its file may have another name by the time it is wanted.
+    let program = env::current_exe()?;
+    let inherited = OpenDoor::inherited()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(WORKERS).enable_all().build()?;
+    let is_usable = || Ok(load(file).map(drop)?);
+    let ended = runtime.block_on(daemon::run(config, inherited, is_usable))?;
+    drop(runtime);
+    match ended {
+        Ended::ToStop => Ok(()),
+        Ended::ToBeginAnew(door) => Err(door.begin_anew(&program).into()),
     }
 }
 

@@ -205,7 +205,7 @@ fn what_no_index_names_is_passed_through_as_the_mirror_says_it() {
         mirror.heal();
         mirror.fault("/debian/notes", fault);
         let answer = fetch(proxy, &url, &[]);
-        assert!(answer.status == 502 || answer.status == 504, "{fault:?}: {}", answer.head);
+        assert_eq!(answer.status, 502, "{fault:?}: {}", answer.head);
     }
     for fault in [Fault::TooLong, Fault::CutAfter(50_000), Fault::ResetAfter(50_000)] {
         mirror.heal();
@@ -216,8 +216,7 @@ fn what_no_index_names_is_passed_through_as_the_mirror_says_it() {
     mirror.heal();
     assert!(fetch(proxy, &url, &[]).body == notes, "nothing of that was kept");
     mirror.server().vanish();
-    let status = fetch(proxy, &url, &[]).status;
-    assert!(status == 502 || status == 504, "{status}");
+    assert_eq!(fetch(proxy, &url, &[]).status, 502, "it is gone");
     assert_eq!(fetch(proxy, "/", &[]).status, 200, "the daemon lives");
 }
 
@@ -232,11 +231,11 @@ fn with_the_hash_known_and_no_peer_the_mirrors_refusal_reaches_apt() {
     host.apt().update().expect_success();
     let hello = archive.package("hello");
     let url = format!("http://{}{}", mirror.authority(), hello.url_path());
-    for (said, passed) in [(404, 404..405), (403, 403..404), (500, 500..600), (503, 500..600)] {
+    for said in [404, 403, 500, 503] {
         mirror.heal();
         mirror.fault(&hello.url_path(), Fault::Status(said));
         let answer = fetch(host.daemon.proxy(), &url, &[]);
-        assert!(passed.contains(&answer.status), "{said} became {}", answer.head);
+        assert_eq!((answer.status, answer.whole), (said, true), "{}", answer.head);
     }
     mirror.heal();
     assert!(fetch(host.daemon.proxy(), &url, &[]).body == hello.bytes());

@@ -1,13 +1,41 @@
 //! Peers that break the protocol: the file comes all the same, soon, and neither bytes nor memory grow without bound.
+//!
+//! | a peer that | its [`Manner`] | where |
+//! |---|---|---|
+//! | sends more than asked | `More` | alone, of hashes, together |
+//! | sends less | `Less`, `Shorter` | alone, of hashes, together |
+//! | sends another range | `OtherRange` | alone, of hashes, together |
+//! | sends another file's bytes | `OtherFile` | alone, of hashes, together; the ban outlives a restart |
+//! | sends chunks | `Chunked` | alone, of hashes, together |
+//! | says 200 for a range | `Whole` | alone, of hashes, together |
+//! | sends headers without end | `EndlessFields` | alone, of hashes, together |
+//! | sends a gigabyte of header | `EndlessField` | alone, of hashes, together |
+//! | sends `Content-Length` twice | `TwoLengths` | alone, of hashes, together |
+//! | trickles one byte a second | `Trickle` | alone, of hashes, together |
+//! | accepts and never answers | `Mute` | alone, of hashes, together |
+//! | says 404 after announcing | `Missing` | alone, of hashes, together |
+//! | closes after each reply | `Closes` | alone, of hashes, together |
+//! | has more pieces than there are | `OddSet` | of hashes |
+//! | is ourselves | | [`a_host_that_is_told_to_ask_itself_asks_the_mirror`] |
+//!
+//! *Alone*: [`a_peer_that_breaks_the_protocol_costs_little_whatever_its_manner`], each of them the only peer. *Of hashes*:
+//! [`the_same_in_answers_about_piece_hashes_costs_as_little`], each the only peer of its file, all at a time. *Together*:
+//! [`all_of_them_together_beside_an_honest_peer_do_not_stop_it`]. Peers that send wrong bytes in right answers are in
+//! `e2e_liars`, `e2e_bring` and `e2e_conspiracy`.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::harness::{
     PIECE,
     apt::have_apt,
     archive::{Archive, Package},
     client::fetch,
-    huddle::Huddle,
+    depot::Depot,
+    huddle::{Host, Huddle},
     liar::Liar,
     machine::Config,
     mirror::Fault,
@@ -75,6 +103,60 @@ fn a_peer_that_breaks_the_protocol_costs_little_whatever_its_manner() {
 }
 
 #[test]
+fn the_same_in_answers_about_piece_hashes_costs_as_little() {
+    let manners: Vec<_> = Manner::ALL.into_iter().chain([Manner::OddSet]).collect();
+    let depot = Depot::of(manners.iter().map(|_| 3 * PIECE + 4711));
+    let mirror = depot.mirror();
+    let first = Host::of("first-", mirror.addr(), &depot.signer, &Config::default());
+    let bootstrap = vec![first.daemon.peers()];
+    let config = Config { mirror: "last", bootstrap, ..Config::default() };
+    let host = Host::of("asking-", mirror.addr(), &depot.signer, &config);
+    host.daemon.until("it knows the first", LIMIT, |status| status.nodes() >= 1);
+    let rogues: Vec<_> =
+        manners.iter().zip(depot.all()).map(|(manner, package)| Rogue::of_hashes(*manner, package)).collect();
+    rogues.iter().for_each(|rogue| rogue.announce(&[first.daemon.peers(), host.daemon.peers()]));
+    let before = host.daemon.memory();
+    let (most, is_over) = (AtomicU64::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                most.fetch_max(host.daemon.memory(), Relaxed);
+                thread::sleep(Duration::from_millis(50));
+            }
+        });
+        let bring = |(manner, package)| {
+            let (host, mirror) = (&host, mirror.addr());
+            let coming = scope.spawn(move || {
+                let start = Instant::now();
+                host.bring(mirror, package);
+                start.elapsed()
+            });
+            (manner, coming)
+        };
+        let coming: Vec<_> = manners.iter().zip(depot.all()).map(bring).collect();
+        let came: Vec<_> = coming.into_iter().map(|(manner, coming)| (manner, coming.join())).collect();
+        is_over.store(true, Relaxed);
+        for (manner, took) in came {
+            println!("{manner:?}: {took:?}");
+            assert!(took.is_ok_and(|took| took < LIMIT), "{manner:?}: it does not come in time");
+        }
+    });
+    let memory = most.into_inner().saturating_sub(before);
+    println!("{memory} bytes of memory");
+    assert!(memory < 2 * MEMORY, "{memory} bytes of memory");
+    for ((manner, rogue), package) in manners.iter().zip(&rogues).zip(depot.all()) {
+        let hashes = format!("{}/pieces", Liar::path(&package.sha256));
+        assert!(!rogue.server().requests(&hashes).is_empty(), "{manner:?}: it was asked");
+        let sent = mirror.server().sent(&package.url_path()) + rogue.server().sent("/~/");
+        assert!(sent <= package.size + IN_VAIN, "{manner:?}: {sent} bytes");
+    }
+    let is_liar = |(manner, rogue): (&Manner, &Rogue)| (*manner == Manner::OtherFile).then_some(rogue.addr());
+    let liars = manners.iter().zip(&rogues).filter_map(is_liar).collect();
+    assert_eq!(host.daemon.status().banned(), liars, "who tells false states is banned, and nobody else");
+    host.machine.assert_store_is_whole();
+}
+
+#[test]
 fn all_of_them_together_beside_an_honest_peer_do_not_stop_it() {
     if !have_apt() {
         return;
@@ -133,11 +215,7 @@ fn a_ban_outlives_a_restart_and_a_kill() {
     let rogue = Rogue::start(Manner::OtherFile, package);
     rogue.announce(&huddle.nodes());
     bring(&huddle, package);
-    let banned = |huddle: &Huddle| {
-        let status = huddle[1].daemon.status();
-        let peers = status.0.pointer("/peers").and_then(serde_json::Value::as_array).expect("a list of peers").clone();
-        peers.iter().any(|peer| peer["address"] == rogue.addr().to_string() && peer["banned"] == true)
-    };
+    let banned = |huddle: &Huddle| huddle[1].daemon.status().banned().contains(&rogue.addr());
     assert!(banned(&huddle), "it sent false bytes");
     for round in 0..2 {
         let host = huddle.host_mut(1);

@@ -86,7 +86,7 @@ fn a_file_that_changes_between_two_parts_comes_anew_and_a_wrong_part_is_not_take
     let package = archive.package("huddle-5");
     mirror.fault(&package.url_path(), Fault::Changes(PIECE + 1000));
     let answer = get("huddle-5");
-    assert!(!answer.whole || answer.body == package.bytes(), "old bytes do not pass for new ones");
+    assert!(!answer.whole, "old bytes do not pass for new ones");
     let again = get("huddle-5");
     assert!(again.whole && again.body == package.bytes(), "{}", again.head);
     let sent = mirror.server().sent(&package.url_path());

@@ -60,7 +60,8 @@ impl Scene {
 
     fn fetch(&self, path: &str) -> Vec<u8> {
         let answer = fetch(self.host.daemon.proxy(), &format!("http://{}/debian/{path}", self.mirror.authority()), &[]);
-        if answer.status == 200 && answer.whole { answer.body } else { Vec::new() }
+        assert!(answer.status == 200 && answer.whole, "{path}: {}", answer.head);
+        answer.body
     }
 
     /// How often a Packages file of this many entries was learned.

@@ -61,8 +61,8 @@ fn an_index_whose_hash_is_signed_comes_from_peers_where_the_mirror_fails() {
     let huddle = Huddle::of(&[Config::default(), Config::default()]);
     huddle.give(0, &[hello]);
     let index = fs::read(archive.root().join("debian/dists/huddle/main/binary-amd64/Packages.xz")).expect("published");
-    let index = ContentHash::of(&index).to_string();
-    huddle.probe.wait_for(huddle[0].daemon.peers(), &index, &huddle.nodes());
+    let (index, size) = (ContentHash::of(&index).to_string(), index.len() as u64);
+    huddle.probe.wait_for(huddle[0].daemon.peers(), (&index, size), &huddle.nodes());
     huddle.mirror.fault("/debian/dists/huddle/main", Fault::Status(500));
     let apt = huddle[1].apt();
     apt.update().expect_success();

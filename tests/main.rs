@@ -23,12 +23,15 @@ mod selftest;
 
 mod config;
 mod dht_network;
+mod service;
 mod startup;
 mod tools;
 
 mod e2e_bring;
+mod e2e_conspiracy;
 mod e2e_crash;
 mod e2e_crowd;
+mod e2e_door;
 mod e2e_edges;
 mod e2e_faults;
 mod e2e_hostile;
@@ -40,7 +43,9 @@ mod e2e_mirrors;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
+mod e2e_shelves;
 mod e2e_suites;
+mod e2e_swarm;
 mod e2e_trust;
 mod e2e_why;
 

@@ -95,7 +95,7 @@ pub struct Host {
 pub struct Brought {
     /// From the question to the last byte.
     pub took: Duration,
-    /// Bytes that came and were of no use.
+    /// Bytes that came and were of no use, by what the fetcher says.
     pub wasted: u64,
     /// How often the reader was cut and began anew.
     pub cuts: u32,

@@ -11,10 +11,11 @@
 //! another, and are handed over when it has passed. Slow start and lost segments are left out.
 
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, SocketAddr},
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -31,7 +32,10 @@ use tokio::{
     time::sleep_until,
 };
 
-use crate::harness::own_network;
+use crate::{
+    harness::own_network,
+    meter::{Carried, Meter},
+};
 
 /// Time of bytes that may wait for the line; a home router has more.
 const QUEUE: Duration = Duration::from_millis(20);
@@ -73,6 +77,7 @@ struct Wire {
     /// When the last byte that was taken has left the line.
     free: Mutex<Instant>,
     down: AtomicU64,
+    carried: Mutex<Carried>,
     connections: AtomicU64,
 }
 
@@ -87,6 +92,7 @@ impl Link {
             line,
             free: Mutex::new(Instant::now()),
             down: AtomicU64::new(0),
+            carried: Mutex::default(),
             connections: AtomicU64::new(0),
         };
         let wire = Arc::new(wire);
@@ -105,6 +111,11 @@ impl Link {
         self.wire.down.load(Relaxed)
     }
 
+    /// Bytes of bodies so far of what is at a path, by the piece that they are of.
+    pub fn carried(&self, path: &str) -> BTreeMap<u64, u64> {
+        locked(&self.wire.carried).of(path)
+    }
+
     /// Connections dialled so far.
     pub fn connections(&self) -> u64 {
         self.wire.connections.load(Relaxed)
@@ -121,7 +132,7 @@ impl Wire {
     /// Takes time of the line for some bytes: when the last of them arrives.
     fn send(&self, bytes: usize, rate: u64) -> Instant {
         let now = Instant::now();
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = locked(&self.free);
         let earliest = now.checked_sub(SLACK).unwrap_or(now);
         *free = (*free).max(earliest) + Duration::from_secs_f64(bytes as f64 / rate as f64);
         *free + self.line.round_trip / 2
@@ -129,7 +140,7 @@ impl Wire {
 
     /// When the next bytes may be put into the queue of the line.
     fn queue_open(&self) -> Instant {
-        let free = *self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let free = *locked(&self.free);
         free.checked_sub(QUEUE).unwrap_or(free)
     }
 }
@@ -160,9 +171,14 @@ async fn relay(dialler: TcpStream, server: TcpStream, wire: &Arc<Wire>) {
     dialler.set_nodelay(true).ok();
     let (from_dialler, to_dialler) = dialler.into_split();
     let (from_server, to_server) = server.into_split();
+    let meter = Arc::new(Mutex::new(Meter::default()));
     tokio::join!(
-        carry(from_dialler, to_server, Up { opened: Instant::now(), round_trip: wire.line.round_trip }),
-        carry(from_server, to_dialler, Down { wire: Arc::clone(wire), passed: 0 }),
+        carry(
+            from_dialler,
+            to_server,
+            Up { opened: Instant::now(), round_trip: wire.line.round_trip, meter: Arc::clone(&meter) }
+        ),
+        carry(from_server, to_dialler, Down { wire: Arc::clone(wire), passed: 0, meter }),
     );
 }
 
@@ -179,6 +195,7 @@ trait Direction {
 struct Up {
     opened: Instant,
     round_trip: Duration,
+    meter: Arc<Mutex<Meter>>,
 }
 
 impl Direction for Up {
@@ -190,7 +207,8 @@ impl Direction for Up {
         None
     }
 
-    fn due(&mut self, _: &mut [u8]) -> Option<Instant> {
+    fn due(&mut self, bytes: &mut [u8]) -> Option<Instant> {
+        locked(&self.meter).handle_up(bytes);
         let connected = self.opened + self.round_trip;
         (self.round_trip > Duration::ZERO).then(|| Instant::now().max(connected) + self.round_trip / 2)
     }
@@ -199,6 +217,7 @@ impl Direction for Up {
 struct Down {
     wire: Arc<Wire>,
     passed: u64,
+    meter: Arc<Mutex<Meter>>,
 }
 
 impl Direction for Down {
@@ -217,10 +236,15 @@ impl Direction for Down {
         }
         self.passed += length;
         self.wire.down.fetch_add(length, Relaxed);
+        locked(&self.meter).handle_down(bytes, &mut locked(&self.wire.carried));
         let late = self.wire.line.round_trip / 2;
         let unlimited = || (late > Duration::ZERO).then(|| Instant::now() + late);
         self.wire.line.rate.map(|rate| self.wire.send(bytes.len(), rate)).or_else(unlimited)
     }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 async fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut direction: impl Direction) {

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Everything is the product's own: stores, pools, fetchers and public ports in this process ([`host`]), or daemons as
-//! processes ([`rows::daemons`]). What is between them is a [`link::Link`]. A time is never judged by itself: each run
+//! processes ([`rows::daemons`]). What is between them is a
+//! [`link::Link`], which counts what it carries: a bound of bytes or pieces is held to that ([`meter`]). A time is never judged by itself: each run
 //! is followed by one of its yardstick over the same links, and the ratio is what counts.
 #![expect(
     clippy::disallowed_methods,
@@ -18,13 +19,12 @@
     reason = "a bench is the world around the product: it owns clocks, files, sockets and a terminal"
 )]
 
-mod client;
-mod depot;
 #[path = "../../tests/harness/mod.rs"]
 #[expect(dead_code, reason = "the tests use the rest of it")]
 mod harness;
 mod host;
 mod link;
+mod meter;
 mod rows;
 
 use std::{

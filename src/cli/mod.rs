@@ -7,9 +7,9 @@ mod status;
 mod text;
 mod why;
 
-use std::path::PathBuf;
+use std::{io, net::SocketAddr, path::PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use serde::de::DeserializeOwned;
 
 use crate::{config::Config, hash::ContentHash, status::why::Trouble};
@@ -53,6 +53,12 @@ pub enum Command {
     },
     /// Probe a DHT, ours or Mainline, without a daemon.
     Dht(dht::Tool),
+    /// Print what a shell needs to complete this program's arguments.
+    #[command(hide = true)]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
     /// Say what the running daemon does.
     Status {
         /// Print the daemon's answer as it is.
@@ -63,7 +69,7 @@ pub enum Command {
 
 impl Cli {
     /// The command that was given, or the one that is meant without any.
-    pub fn command(&mut self) -> Command {
+    pub fn take_command(&mut self) -> Command {
         self.command.take().unwrap_or_default()
     }
 }
@@ -110,6 +116,16 @@ pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
     let report = understood(&reply)?;
     let text = if json { reply.as_is() } else { status::render(&report) };
     Ok(Outcome { text, good: true })
+}
+
+/// Whether the daemon at one of these addresses answers.
+pub fn is_healthy(listen: &[SocketAddr]) -> bool {
+    client::get(listen, "/healthz").is_ok_and(|reply| reply.status == 200)
+}
+
+/// Prints the completions of a shell.
+pub fn completions(shell: clap_complete::Shell) {
+    clap_complete::generate(shell, &mut Cli::command(), "apt-huddle", &mut io::stdout());
 }
 
 /// Reads an answer of the API, or what it says instead.

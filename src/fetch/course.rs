@@ -30,7 +30,7 @@ use crate::hash::{ContentHash, Expected, PieceChain, Pieces, Verified};
 
 use super::{
     ledger::{EARLIER, Finding, Grade, Ledger, MIRROR, Ruling, SourceId},
-    plan::{Measure, MirrorUse, Plan, Wish},
+    plan::{Call, Measure, MirrorUse, Plan, Wish},
 };
 
 use stream::Streaming;
@@ -45,25 +45,8 @@ const DOUBT: Duration = Duration::from_millis(1500);
 /// Something to be done, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Deed {
-    /// Ask a peer for a piece.
-    Ask {
-        /// Which peer.
-        source: SourceId,
-        /// Which piece.
-        piece: usize,
-    },
-    /// Ask a peer which pieces it has, and for its chain.
-    AskHave {
-        /// Which peer.
-        source: SourceId,
-    },
-    /// Wait for that piece of that peer's no longer.
-    Cancel {
-        /// Which peer.
-        source: SourceId,
-        /// Which piece.
-        piece: usize,
-    },
+    /// Tell a peer.
+    Call(Call),
     /// Ask the mirror for these bytes. They take the place of what it was asked for before.
     Stream {
         /// The first byte, and the first that is not wanted.
@@ -308,9 +291,10 @@ impl Course {
         self.taint(at);
     }
 
-    /// What was released cannot be remembered: from now on only proven bytes are released.
+    /// The first bytes to be released could not be marked, and stayed here: from now on only proven bytes are released.
     pub fn handle_unmarked(&mut self) {
         self.cautious = true;
+        (self.released, self.given) = (0, 0);
     }
 
     /// When [`Course::poll`] may have something without anything having happened.
@@ -356,9 +340,7 @@ impl Course {
 
     fn fulfil(&mut self, wish: Wish) {
         match wish {
-            Wish::AskPiece { source, piece } => self.deeds.push_back(Deed::Ask { source, piece }),
-            Wish::AskHave { source } => self.deeds.push_back(Deed::AskHave { source }),
-            Wish::Cancel { source, piece } => self.deeds.push_back(Deed::Cancel { source, piece }),
+            Wish::Call(call) => self.deeds.push_back(Deed::Call(call)),
             Wish::Stream { from, until } => self.open_stream(from, until),
             Wish::Halt => self.halt(),
             Wish::Exhausted { piece } => {

@@ -10,6 +10,7 @@
 //! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
 #![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
 
+mod audience;
 pub mod course;
 mod crowd;
 mod io;
@@ -32,11 +33,12 @@ use crate::{
     archive::{Location, Vouched},
     hash::{ContentHash, PieceChain},
     mirror::{Mirror, guard::Reach},
-    peer::Pool,
+    peer::{self, Pool},
     store::Store,
 };
 
 pub use course::SAFETY_CATCH;
+pub use crowd::is_dialled;
 pub use io::{
     growing::{Cut, Failure, Growing, Progress},
     tally::{Outcome, Report, Snapshot, Tally},
@@ -172,7 +174,7 @@ impl Fetcher {
         if state.flights.len() >= MAX_FLIGHTS {
             return Claim::Full;
         }
-        let (progress, growing) = Growing::new(*vouched.expected());
+        let (progress, growing) = Growing::new(*vouched.expected(), !self.shared.store.is_marked(hash));
         state.flights.insert(hash, growing.clone());
         Claim::Lead(Lead { vouched: vouched.clone(), growing, progress, shared: self.shared.clone() })
     }
@@ -182,6 +184,17 @@ impl Fetcher {
         let growing = lead.growing.clone();
         tokio::spawn(io::fly(lead, origin, holders));
         growing
+    }
+
+    /// Asks a peer which of these files it holds, over the connection on which it is asked for them then. At most
+    /// [`peer::MAX_HOLDS`]; what it says is hearsay, and nothing when it will not say.
+    pub async fn holds(&self, peer: SocketAddr, hashes: Arc<[ContentHash]>) -> Result<Vec<bool>, peer::Failure> {
+        self.shared.pool.holds(peer, hashes).await
+    }
+
+    /// Bytes of good pieces that a peer has given.
+    pub fn given(&self, peer: SocketAddr) -> u64 {
+        self.shared.pool.given(peer)
     }
 
     /// What was brought so far, and what is on its way.

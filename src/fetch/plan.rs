@@ -17,6 +17,12 @@
 //! [`FIRST_SPECULATION`]. Only while the piece behind which all else waits is with a peer that is slower than the others,
 //! and not late, they may go on meanwhile.
 //!
+//! # An end
+//!
+//! Who puts off what it is asked for, or fails at it, is asked again, and until it has given something nobody else is kept
+//! waiting for it: a peer that is always busy does not hold back the mirror. And when nothing of use has come from anybody
+//! for [`STALEMATE`], the download ends, whatever they all promise.
+//!
 //! # A swarm that has nothing yet
 //!
 //! Clients that start at once beside one slow mirror know of no chain: nobody has the whole file. Peers that have some
@@ -49,8 +55,8 @@ pub const MAX_PEERS: usize = 32;
 const MAX_MET: usize = 256;
 /// Pieces asked of peers and not yet come, at most.
 const IN_FLIGHT: usize = 16;
-/// Pieces of peers that are held unproven or under way, at most: sixteen, and the one that all the others wait for.
-const SPECULATION: usize = 17;
+/// Pieces of peers that are held unproven or under way, at most, beside the one that all the others wait for.
+const SPECULATION: usize = 16;
 /// The same before anything is proven.
 const FIRST_SPECULATION: usize = 10;
 /// Peers of unknown rate that are tried at a time.
@@ -81,6 +87,9 @@ const LAST_RESORT: Duration = Duration::from_secs(15);
 const QUESTIONS: usize = 8;
 /// How long a peer may take for one answer before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
+/// How long nothing at all may come of use before no source is left, whatever they all promise: a peer that is always busy
+/// beside a mirror that is always silent would keep a download for ever.
+const STALEMATE: Duration = Duration::from_secs(240);
 /// How long somebody honest is waited for when the others lied.
 const HOPE: Duration = Duration::from_secs(5);
 /// How often an unfinished holder is asked what it has by now.
@@ -112,28 +121,35 @@ pub struct Measure {
     pub round_trip: Option<Duration>,
 }
 
-/// What the driver has to do.
+/// What a peer is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wish {
-    /// Ask a peer for a piece.
-    AskPiece {
+pub enum Call {
+    /// Ask it for a piece.
+    Piece {
         /// Which peer.
         source: SourceId,
         /// Which piece.
         piece: usize,
     },
-    /// Ask a peer which pieces it has, and for its piece chain.
-    AskHave {
+    /// Ask it which pieces it has, and for its piece chain.
+    Have {
         /// Which peer.
         source: SourceId,
     },
-    /// Wait no longer for a piece of this peer's: another was quicker.
+    /// Wait no longer for a piece of its: another was quicker.
     Cancel {
         /// Which peer.
         source: SourceId,
         /// Which piece.
         piece: usize,
     },
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Tell a peer.
+    Call(Call),
     /// Stream these pieces from the mirror: from the front when `from` is where that is, else to be judged one by one.
     Stream {
         /// The first piece.
@@ -165,6 +181,8 @@ pub struct Plan {
     holders_ended: bool,
     /// When a peer last brought something, or the download began.
     peers_heard: Instant,
+    /// When anything of use came last, from whomever.
+    moved: Instant,
     /// How many unfinished holders have each piece, when there are any.
     holders_of: Vec<u16>,
     /// Pieces that came twice because a late one was asked of two.
@@ -205,6 +223,7 @@ impl Plan {
             grace_until: now + grace,
             holders_ended: false,
             peers_heard: now,
+            moved: now,
             holders_of: Vec::new(),
             hedged: 0,
             front_since: (0, now),
@@ -244,7 +263,7 @@ impl Plan {
 
     /// A peer's piece came and is kept.
     pub fn handle_kept(&mut self, source: SourceId, piece: usize, measure: Measure, now: Instant) {
-        self.peers_heard = now;
+        (self.peers_heard, self.moved) = (now, now);
         let of = self.pieces;
         self.peer(source).handle_served(piece, piece + 1 == of, measure, now);
     }
@@ -275,6 +294,7 @@ impl Plan {
     /// A peer did not give what it was asked for; `pause` when it said how long to wait.
     pub fn handle_failed(&mut self, source: SourceId, piece: Option<usize>, pause: Option<Duration>, now: Instant) {
         let peer = self.peer(source);
+        peer.put_off = true;
         match piece {
             Some(piece) => {
                 peer.handle_answered(piece, now);
@@ -352,6 +372,9 @@ impl Plan {
         if ledger.missing() == 0 && ledger.front().0 == self.pieces {
             return self.mirror.halt().or_else(|| self.ask_have(ledger, now));
         }
+        if now >= self.moved + STALEMATE {
+            return Some(Wish::GiveUp);
+        }
         if self.front_since.0 != ledger.front().0 {
             self.front_since = (ledger.front().0, now);
         }
@@ -411,7 +434,7 @@ impl Plan {
         };
         let (source, _) = self.sources().filter(due).min_by_key(|(source, peer)| (peer.finish(now), *source))?;
         self.peer(source).chain = Chain::Asked(now);
-        Some(Wish::AskHave { source })
+        Some(Wish::Call(Call::Have { source }))
     }
 
     /// A piece that is there by now and that its other source has not begun to send.
@@ -422,7 +445,7 @@ impl Plan {
             Some((source, at))
         })?;
         let asked = self.peer(source).asked.remove(at).expect("it was just found");
-        Some(Wish::Cancel { source, piece: asked.piece })
+        Some(Wish::Call(Call::Cancel { source, piece: asked.piece }))
     }
 
     /// What to do when nothing can be asked: say that claims lead nowhere, or that no source is left.

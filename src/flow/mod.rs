@@ -3,6 +3,7 @@
 //! [`Flow::serve`] is the map of the product: what must this be, have we got it, who has it, bring and prove it.
 //! [`learn`] is its other half: an index went past, and what it promises is known from then on.
 
+mod ahead;
 pub mod apt;
 mod checked;
 mod file;
@@ -11,6 +12,7 @@ mod index;
 pub mod learn;
 mod lists;
 pub mod read;
+pub mod shelves;
 mod texts;
 
 use std::{
@@ -23,11 +25,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
-    archive::{self, Location, Privacy, Repository, Vouched},
-    dht::Dht,
+    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
+    dht::{self, Dht, Found},
     fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
@@ -41,17 +46,22 @@ use apt::Apt;
 use checked::Unproven;
 use index::Index;
 use learn::Learning;
+use shelves::Shelves;
 
 pub use crate::fetch::Growing;
+pub use ahead::Foreseen;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
+
+/// How long a request waits while no source gives a byte; it is kept alive meanwhile.
+const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Further mirrors of one repository that are looked at.
 const MAX_TWINS: usize = 8;
 
 /// What apt asks for.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Ask {
     /// The file.
     pub location: Location,
@@ -135,9 +145,12 @@ struct Shared {
     stations: Stations,
     rules: Rules,
     learning: Learning,
+    /// Who has files of one piece; none where nobody is asked.
+    shelves: Option<Shelves>,
     /// Repositories of which an index is being learned now, one entry an index.
     busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
+    ahead: ahead::Seats,
 }
 
 impl Flow {
@@ -145,12 +158,15 @@ impl Flow {
     pub fn new(stations: Stations, rules: Rules) -> Self {
         let apt = rules.apt.clone();
         stations.store.spare(move |repository, suite_dir| apt.names_suite(repository, suite_dir));
+        let with = |dht: &Dht| Shelves::start(dht.clone(), stations.fetcher.clone(), stations.store.clone());
         let shared = Shared {
+            shelves: stations.dht.as_ref().map(with),
             stations,
             rules,
             learning: Learning::default(),
             busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
+            ahead: ahead::Seats::default(),
         };
         Self { shared: Arc::new(shared) }
     }
@@ -221,7 +237,7 @@ impl Flow {
         if is_settled(&busy.borrow()) {
             return None;
         }
-        let _late = timeout(LEARNING, busy.wait_for(is_settled)).await;
+        let _is_late = timeout(LEARNING, busy.wait_for(is_settled)).await.is_err();
         self.ask_promise(location).await
     }
 
@@ -268,11 +284,20 @@ impl Flow {
 
     /// Who has it: found while the mirror already brings it, never waited for.
     fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
-        let (Some(dht), Some(file)) = (self.shared.stations.dht.clone(), vouched.shareable()) else {
+        let Some(file) = vouched.shareable().filter(|_| self.shared.stations.dht.is_some()) else {
             return futures_util::stream::empty().boxed();
         };
-        let search = move || (dht.snapshot().nodes() > 0).then(|| dht.lookup(file));
-        holders::look_for(vouched.expected(), search).boxed()
+        let flow = self.clone();
+        holders::look_for(vouched.expected(), move || flow.search(file)).boxed()
+    }
+
+    /// Looks for those who have a file, by its own key or by its shelves. `None` while there is nobody to ask.
+    pub fn search(&self, file: Shareable) -> Option<mpsc::Receiver<Found>> {
+        let dht = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0)?;
+        match &self.shared.shelves {
+            Some(shelves) if dht::is_shelved(file.expected()) => Some(shelves.search(file)),
+            _ => Some(dht.lookup(file)),
+        }
     }
 
     fn origin(&self, ask: &Ask, others: Vec<Location>) -> Origin {
@@ -335,12 +360,16 @@ impl Flow {
     /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
     /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
     async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
-        let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
+        let Err(failure) = growing.begun(PATIENCE).await else { return Answer::Growing(growing) };
         let is_metadata = vouched.path().starts_with("dists/") || Index::of(vouched).is_some();
         if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
             self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
         }
         match failure {
+            Failure::Silent => {
+                let reason = format!("nobody gives a byte of {} for {} s", ask.location.path(), PATIENCE.as_secs());
+                Answer::Refused { status: 504, reason }
+            }
             _ if is_metadata => self.pass_through(ask).await,
             Failure::Mismatch => {
                 let reason = format!("no source has the file that the archive signed for {}", ask.location.path());

@@ -1,8 +1,8 @@
 //! Entry points for fuzzing: each takes any bytes and breaks off when a reader breaks what it promises.
 
-use crate::hash::{ContentHash, Expected, PIECE_SIZE, PieceChain};
+use crate::hash::{ContentHash, Expected, PIECE_SIZE, PieceChain, Pieces};
 
-use super::pipeline::{Answer, Ask, Pipeline};
+use super::pipeline::{Answer, Ask, HAVE_HEADER, Pipeline};
 
 /// A connection on which a peer answers four asks: the first byte says in what portions the others arrive.
 pub fn answers(bytes: &[u8]) {
@@ -51,6 +51,27 @@ pub fn piece_list(bytes: &[u8]) {
     }
 }
 
+/// What an unfinished holder says it has, of a file with so many pieces as the first byte says, and one more.
+pub fn have(bytes: &[u8]) {
+    let Some((pieces, digits)) = bytes.split_first() else { return };
+    let size = u64::from(*pieces) * PIECE_SIZE + 1;
+    let file = Expected { hash: ContentHash::of(&size.to_be_bytes()), size };
+    let mut pipeline = Pipeline::new(([127, 0, 0, 1], 9978).into());
+    pipeline.ask(0, Ask::Chain { file });
+    let head = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", HAVE_HEADER.as_bytes(), b": ", digits, b"\r\n\r\n"];
+    pipeline.handle_bytes(&head.concat());
+    let Ok(Some((0, Answer::Pieces { chain: None, have: Some(set) }))) = pipeline.poll_answer() else { return };
+    assert!(file.pieces() > 1, "one piece is whole or not there");
+    assert_eq!(set.of(), file.pieces());
+    assert!(set.iter().all(|piece| piece < file.pieces()) && set.iter().count() == set.count());
+    assert_eq!(Pieces::decode(set.of(), &set.encode()).as_ref(), Ok(&set), "what was read is written as it was");
+    // Behind a line's end the bytes are other fields.
+    let line = digits.split(|byte| *byte == b'\r' || *byte == b'\n').next().unwrap_or_default();
+    let hex: String = set.encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    let is_told = line.trim_ascii().eq_ignore_ascii_case(hex.as_bytes());
+    assert!(is_told || line.len() < digits.len(), "nothing but these digits is such a set");
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -61,11 +82,14 @@ mod tests {
     /// A reader, and bytes that it likes.
     type Target = (fn(&[u8]), &'static [u8]);
 
-    const TARGETS: [Target; 4] = [
+    const TARGETS: [Target; 7] = [
         (answers, include_bytes!("../../tests/fuzz/seeds/answers/all")),
         (answers, include_bytes!("../../tests/fuzz/seeds/answers/refused")),
         (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/none")),
         (piece_list, include_bytes!("../../tests/fuzz/seeds/piece_list/two")),
+        (have, include_bytes!("../../tests/fuzz/seeds/have/some")),
+        (have, include_bytes!("../../tests/fuzz/seeds/have/all")),
+        (have, include_bytes!("../../tests/fuzz/seeds/have/behind")),
     ];
 
     #[test]

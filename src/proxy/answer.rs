@@ -45,7 +45,7 @@ const SOURCE: HeaderName = HeaderName::from_static("x-apt-huddle");
 pub fn respond(request: &HttpRequest, flow: &Flow, store: &Store, answer: Answer) -> HttpResponse {
     match answer {
         Answer::Held(blob) => held(request, flow, store, blob),
-        Answer::Growing(growing) => grown(growing),
+        Answer::Growing(growing) => grown(request, store, growing),
         Answer::Whole { reply, body } => {
             let mut response = with_fields(reply.status.as_u16(), &reply.headers);
             response.body(body)
@@ -70,12 +70,38 @@ pub fn refuse(status: u16, reason: &str) -> HttpResponse {
 }
 
 fn held(request: &HttpRequest, flow: &Flow, store: &Store, blob: Blob) -> HttpResponse {
-    let size = blob.expected.size;
-    // Part of a file is given only to a client that cannot hold a wrong part already, and not on a condition that
-    // cannot be judged: the validator that the mirror once sent is not kept.
-    let may_resume = !request.headers().contains_key(header::IF_RANGE) && !store.is_marked(blob.expected.hash);
-    let wanted = request.headers().get(header::RANGE).and_then(|value| value.to_str().ok()).filter(|_| may_resume);
-    let (status, span) = match wanted.map_or(Part::Whole, |range| Part::parse(range, size)) {
+    let modified = blob.modified.clone();
+    let since = request.headers().get(header::IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
+    if modified.is_some() && since == modified.as_deref() {
+        return promised(StatusCode::NOT_MODIFIED, "hit", modified).finish();
+    }
+    // Part of a file is given only to a client that cannot hold a wrong part already.
+    let part = part(request, blob.expected.size, modified.as_deref(), || !store.is_marked(blob.expected.hash));
+    let flow = flow.clone();
+    partial(part, blob.expected.size, "hit", modified, |span| read_held(flow, Arc::new(blob), span))
+}
+
+/// The part of a file that a request is about, when the client may be given a part. What it has of the file is of this
+/// version when it says nothing of that or names the validator that it would be sent now (RFC 9110, section 13.1.5).
+fn part(request: &HttpRequest, size: u64, modified: Option<&str>, may_resume: impl FnOnce() -> bool) -> Part {
+    let text = |name| Some(request.headers().get(name)?.to_str().unwrap_or_default());
+    let is_same = text(header::IF_RANGE).is_none_or(|version| Some(version) == modified);
+    text(header::RANGE).filter(|_| is_same && may_resume()).map_or(Part::Whole, |range| Part::parse(range, size))
+}
+
+/// That part of a promised file, as `read` reads it.
+fn partial<S, E>(
+    part: Part,
+    size: u64,
+    source: &'static str,
+    modified: Option<String>,
+    read: impl FnOnce(Range<u64>) -> S,
+) -> HttpResponse
+where
+    S: Stream<Item = Result<Bytes, E>> + 'static,
+    E: Into<Box<dyn std::error::Error>> + 'static,
+{
+    let (status, span) = match part {
         Part::Whole => (StatusCode::OK, 0..size),
         Part::Bytes(span) => (StatusCode::PARTIAL_CONTENT, span),
         Part::Nothing => {
@@ -83,7 +109,7 @@ fn held(request: &HttpRequest, flow: &Flow, store: &Store, blob: Blob) -> HttpRe
             return response.insert_header((header::CONTENT_RANGE, format!("bytes */{size}"))).finish();
         }
     };
-    let mut response = promised(status, "hit");
+    let mut response = promised(status, source, modified);
     if status == StatusCode::PARTIAL_CONTENT {
         response.insert_header((header::CONTENT_RANGE, format!("bytes {}-{}/{size}", span.start, span.end - 1)));
     }
@@ -91,7 +117,7 @@ fn held(request: &HttpRequest, flow: &Flow, store: &Store, blob: Blob) -> HttpRe
     if length == 0 {
         return response.body(Bytes::new());
     }
-    response.body(SizedStream::new(length, read_held(flow.clone(), Arc::new(blob), span)))
+    response.body(SizedStream::new(length, read(span).boxed_local()))
 }
 
 fn read_held(flow: Flow, blob: Arc<Blob>, span: Range<u64>) -> impl Stream<Item = std::io::Result<Bytes>> {
@@ -111,33 +137,32 @@ fn read_held(flow: Flow, blob: Arc<Blob>, span: Range<u64>) -> impl Stream<Item 
     })
 }
 
-/// A file on its way is always given from its first byte: what a client holds of it was perhaps never proven.
-fn grown(growing: Growing) -> HttpResponse {
-    let size = growing.expected().size;
-    let mut response = promised(StatusCode::OK, "miss");
-    if let Some(modified) = growing.last_modified().and_then(|text| HeaderValue::from_str(&text).ok()) {
-        response.insert_header((header::LAST_MODIFIED, modified));
-    }
-    if size == 0 {
-        return response.body(Bytes::new());
-    }
-    let body = futures_util::stream::unfold((growing, 0), move |(mut growing, at)| async move {
-        if at == size {
-            return None;
-        }
-        let read = growing.read(at, size).await;
-        let next = read.as_ref().map_or(size, |bytes| at + bytes.len() as u64);
-        Some((read, (growing, next)))
-    });
-    response.body(SizedStream::new(size, body.boxed_local()))
+/// A file on its way.
+fn grown(request: &HttpRequest, store: &Store, growing: Growing) -> HttpResponse {
+    let (size, modified) = (growing.expected().size, growing.last_modified());
+    let part =
+        part(request, size, modified.as_deref(), || growing.may_resume() && !store.was_cut(growing.expected().hash));
+    partial(part, size, "miss", modified, |span| {
+        futures_util::stream::unfold((growing, span), move |(mut growing, span)| async move {
+            if span.is_empty() {
+                return None;
+            }
+            let read = growing.read(span.start, span.end).await;
+            let next = read.as_ref().map_or(span.end, |bytes| span.start + bytes.len() as u64);
+            Some((read, (growing, next..span.end)))
+        })
+    })
 }
 
-fn promised(status: StatusCode, source: &'static str) -> HttpResponseBuilder {
+fn promised(status: StatusCode, source: &'static str, modified: Option<String>) -> HttpResponseBuilder {
     let mut response = HttpResponse::build(status);
     response
         .insert_header((header::CONTENT_TYPE, "application/octet-stream"))
         .insert_header((header::ACCEPT_RANGES, "bytes"))
         .insert_header((SOURCE, source));
+    if let Some(modified) = modified.and_then(|text| HeaderValue::from_str(&text).ok()) {
+        response.insert_header((header::LAST_MODIFIED, modified));
+    }
     response
 }
 

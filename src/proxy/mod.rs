@@ -7,9 +7,12 @@
 //!  CONNECT mirror.example.org:443                         a tunnel
 //! ```
 //!
-//! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns how connections end.
+//! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns what passes and how connections end: it gives
+//! the dispatcher one request at a time, leaves no client in silence, and tells of requests that wait, which are begun
+//! ahead of their turn.
 #![expect(clippy::disallowed_types, reason = "the door takes connections over")]
 
+mod ahead;
 mod answer;
 mod tunnel;
 pub mod wire;
@@ -42,7 +45,8 @@ use crate::{
     store::Store,
 };
 
-use wire::Wire;
+use ahead::Ahead;
+use wire::{Head, Pace, Place, Wire};
 
 /// How long a connection is kept open between requests.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
@@ -62,6 +66,8 @@ pub struct Door {
     pub store: Store,
     /// Networks of clients besides this host.
     pub allow: Vec<IpNet>,
+    /// How clients are kept waiting.
+    pub pace: Pace,
 }
 
 impl Door {
@@ -109,6 +115,9 @@ impl Door {
         let http = HttpService::build()
             .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
             .client_request_timeout(HEAD_TIMEOUT)
+            .on_connect_ext(|wire: &Wire, extensions| {
+                extensions.insert(wire.ahead().clone());
+            })
             .graceful_shutdown_signal(move || {
                 let closing = idle.clone();
                 async move { closing.notified().await }
@@ -118,13 +127,14 @@ impl Door {
         let accept = fn_service(move |stream: tokio::net::TcpStream| {
             let (door, closing) = (tunnels.clone(), closing.clone());
             async move {
-                let wire = Wire::new(stream).map_err(drop)?;
+                let mut wire = Wire::new(stream, door.pace).map_err(drop)?;
                 let is_tunnel = tokio::select! {
                     is_tunnel = wire.asks_for_tunnel() => is_tunnel,
                     () = closing.notified() => return Err(()),
                 };
                 if !is_tunnel {
                     let peer = wire.peer();
+                    door.look_ahead(&mut wire);
                     return Ok((wire, Protocol::Http1, Some(peer)));
                 }
                 if door.admits(wire.peer().ip()) {
@@ -137,6 +147,36 @@ impl Door {
             }
         });
         accept.and_then(http)
+    }
+
+    /// Begins what waits on a connection behind other requests.
+    fn look_ahead(&self, wire: &mut Wire) {
+        let (door, client, ahead) = (self.clone(), wire.peer().ip().to_canonical(), wire.ahead().clone());
+        wire.foresee(move |place, head| match (place, door.foreseeable(head, client)) {
+            (Place::First, ask) => ahead.begin(ask.as_ref()),
+            (Place::Behind, Some(ask)) => ahead.foresee(&door.flow, ask, client),
+            (Place::Behind, None) => {}
+        });
+    }
+
+    /// The question that a request will be to the flow. `None`: it is refused, or for a page of this daemon.
+    fn foreseeable(&self, head: &Head, client: IpAddr) -> Option<Ask> {
+        if !self.admits(client) || !["GET", "HEAD"].contains(&head.method.as_str()) {
+            return None;
+        }
+        let field = |(name, value): (String, Vec<u8>)| {
+            Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_bytes(&value).ok()?))
+        };
+        let headers: HeaderMap = head.fields().into_iter().filter_map(field).collect();
+        let location = locate(&head.target).ok().filter(|_| !self.flow.leads_back(&headers))?;
+        let is_file = !head.target.starts_with('/') || location.host().contains(['.', ':']) || location.is_https();
+        let head_only = head.is_head();
+        is_file.then(|| Ask {
+            location,
+            is_local: client.is_loopback(),
+            head_only,
+            headers: mirror::passed_on(&headers),
+        })
     }
 
     /// Whether a client may use this proxy.
@@ -160,7 +200,7 @@ async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
     if door.flow.leads_back(&headers) {
         return answer::refuse(508, "this request was sent from here and came back: see proxy in section [mirror]");
     }
-    let location = match locate(&request) {
+    let location = match locate(&request.uri().to_string()) {
         Ok(location) => location,
         Err(error) => return answer::refuse(400, &error.to_string()),
     };
@@ -170,18 +210,21 @@ async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
         head_only: request.method() == Method::HEAD,
         headers: mirror::passed_on(&headers),
     };
-    let answer = door.flow.serve(ask).await;
+    let foreseen = request.conn_data::<Ahead>().and_then(|ahead| ahead.claim(&ask));
+    let answer = match foreseen {
+        Some(foreseen) => foreseen.answer().await,
+        None => None,
+    };
+    let answer = match answer {
+        Some(answer) => answer,
+        None => door.flow.serve(ask).await,
+    };
     answer::respond(&request, &door.flow, &door.store, answer)
 }
 
 /// The file that a request is about, in whichever form it names it.
-fn locate(request: &HttpRequest) -> Result<Location, crate::archive::BadLocation> {
-    let uri = request.uri();
-    if uri.authority().is_some() {
-        Location::parse(&uri.to_string())
-    } else {
-        Location::from_rewritten(&uri.to_string())
-    }
+fn locate(target: &str) -> Result<Location, crate::archive::BadLocation> {
+    if target.starts_with('/') { Location::from_rewritten(target) } else { Location::parse(target) }
 }
 
 /// actix-web speaks an older version of the `http` crate than the client of mirrors.

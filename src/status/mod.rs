@@ -34,6 +34,8 @@ pub use report::Report;
 const POLICY: &str =
     "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
+/// How the daemon names itself to those who ask whether it is well.
+const SERVER: &str = concat!("apt-huddle/", env!("CARGO_PKG_VERSION"));
 /// Questions that may go through the catalogue at once; further ones wait for their turn.
 const QUESTIONS: usize = 1;
 
@@ -170,6 +172,7 @@ fn html(status: StatusCode, markup: Markup) -> HttpResponse {
         .body(markup.into_string())
 }
 
-async fn healthz(_request: HttpRequest) -> &'static str {
-    "ok\n"
+/// Says that this is apt-huddle too: what asks before apt is led here must not take another program for it.
+async fn healthz() -> HttpResponse {
+    HttpResponse::Ok().insert_header((header::SERVER, SERVER)).body("ok\n")
 }

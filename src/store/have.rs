@@ -16,10 +16,7 @@ use crate::{
     hash::{ContentHash, Expected, PieceChain},
 };
 
-use super::{Change, Loan, Store, StoreError, keep, locked, promises, rebuild, shelf::Shelf};
-
-/// Objects looked at in one question for all that is offered; other readers get their turn between two.
-const PAGE: i64 = 256;
+use super::{Change, Loan, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
 
 /// A file that is held, open. It is not evicted before it is dropped.
 pub struct Blob {
@@ -29,6 +26,8 @@ pub struct Blob {
     pub expected: Expected,
     /// Its piece hashes, proven.
     pub chain: PieceChain,
+    /// The `Last-Modified` of the mirror that it came from, as it was sent.
+    pub modified: Option<String>,
     _hold: Hold,
 }
 
@@ -58,9 +57,21 @@ pub enum Offered {
 }
 
 /// Keeps a file from eviction.
-struct Hold {
+pub(super) struct Hold {
     hash: ContentHash,
     shelf: Arc<Mutex<Shelf>>,
+}
+
+impl Hold {
+    /// Unless it was evicted a moment ago.
+    pub(super) fn take(shelf: &Arc<Mutex<Shelf>>, hash: ContentHash) -> Option<Self> {
+        let mut locked = locked(shelf);
+        if locked.is_gone(hash) {
+            return None;
+        }
+        locked.hold(hash);
+        Some(Self { hash, shelf: shelf.clone() })
+    }
 }
 
 impl Drop for Hold {
@@ -73,6 +84,7 @@ impl Drop for Hold {
 struct Held {
     size: u64,
     chain: Option<Vec<u8>>,
+    modified: Option<String>,
 }
 
 impl Store {
@@ -100,36 +112,6 @@ impl Store {
         Ok(blob.map(Offered::Whole).or_else(loan).map(|of| Offer { file, of }))
     }
 
-    /// The hashes of all files that [`Store::offer`] would give whole.
-    pub fn offered(&self) -> Result<Vec<ContentHash>, StoreError> {
-        let mut offered = Vec::new();
-        let mut after = Vec::new();
-        loop {
-            let reader = self.0.database.reader();
-            let mut statement = reader.prepare_cached(
-                "SELECT hash, size FROM object WHERE hash > ?1 AND chain IS NOT NULL ORDER BY hash LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![after, PAGE])?;
-            let mut last = None;
-            while let Some(row) = rows.next()? {
-                let (hash, size) = (ContentHash::new(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
-                let is_public = |id| self.0.repositories.by_id(id).is_some_and(|known| known.shareable);
-                let promised = promises::of_hash(&reader, hash)?;
-                if promised.iter().any(|(id, found)| found.expected.size == size && is_public(*id)) {
-                    offered.push(hash);
-                }
-                last = Some(hash);
-            }
-            match last {
-                Some(last) => after = last.as_bytes().to_vec(),
-                None => break,
-            }
-        }
-        let shelf = self.0.shelf();
-        offered.retain(|&hash| !shelf.is_gone(hash));
-        Ok(offered)
-    }
-
     /// Proves one file that was found without a row, and says whether there was one: for an idle moment.
     pub fn prove_next(&self) -> Result<bool, StoreError> {
         let found: Option<[u8; 32]> = self
@@ -151,29 +133,27 @@ impl Store {
             .0
             .database
             .reader()
-            .prepare_cached("SELECT size, chain FROM object WHERE hash = ?1")?
+            .prepare_cached("SELECT size, chain, modified FROM object WHERE hash = ?1")?
             .query_row([hash.as_bytes()], |row| {
-                Ok(Held { size: row.get::<_, i64>(0)?.cast_unsigned(), chain: row.get(1)? })
+                let size = row.get::<_, i64>(0)?.cast_unsigned();
+                Ok(Held { size, chain: row.get(1)?, modified: row.get(2)? })
             })
             .optional()?;
         Ok(held)
     }
 
     fn open_held(&self, hash: ContentHash, held: Held) -> Result<Option<Blob>, StoreError> {
-        let hold = {
-            let mut shelf = self.0.shelf();
-            if shelf.is_gone(hash) {
-                return Ok(None);
-            }
-            shelf.hold(hash);
-            Hold { hash, shelf: self.0.shelf.clone() }
-        };
+        let Some(hold) = Hold::take(&self.0.shelf, hash) else { return Ok(None) };
         let expected = Expected { hash, size: held.size };
         let file = self.0.objects.file(hash)?.filter(|(_, length)| *length == held.size).map(|(file, _)| file);
         let claimed = held.chain.and_then(|chain| PieceChain::decode(&expected, &chain).ok());
         let unproven = claimed.is_none();
+        let now = Instant::now();
         let chain = match (&file, claimed) {
             (Some(file), None) => self.prove(file, &expected)?,
+            (Some(file), Some(_)) if self.0.shelf().is_check_due(hash, now) => {
+                self.check(file, &expected)?.map(|verified| verified.chain().clone())
+            }
             (_, claimed) => claimed,
         };
         let (Some(file), Some(chain)) = (file, chain) else {
@@ -181,11 +161,11 @@ impl Store {
             self.forget(hash, unproven)?;
             return Ok(None);
         };
-        let due = self.0.shelf().touch(hash, Instant::now());
+        let due = self.0.shelf().touch(hash, now);
         if due {
             keep::flush_if_idle(&self.0)?;
         }
-        Ok(Some(Blob { file, expected, chain, _hold: hold }))
+        Ok(Some(Blob { file, expected, chain, modified: held.modified, _hold: hold }))
     }
 
     /// Hashes a file that was found without a row, and writes down its chain when it is what its name says.

@@ -1,6 +1,10 @@
 //! Keep: room for a file on its way, and its place once it is proven.
+#![expect(clippy::disallowed_methods, reason = "the door to the store's clock, for when a file was last hashed")]
 
-use std::sync::{Arc, Mutex, atomic::AtomicU64};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Instant,
+};
 
 use rusqlite::{Connection, params};
 
@@ -74,11 +78,11 @@ impl Store {
         let used = self.0.shelf().next_use().cast_signed();
         transaction
             .prepare_cached(
-                "INSERT INTO object (hash, size, used, stored, repository, path, chain, holders)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                "INSERT INTO object (hash, size, used, stored, repository, path, chain, modified, holders)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT (hash) DO UPDATE SET size = excluded.size, used = excluded.used, stored = excluded.stored,
                      repository = excluded.repository, path = excluded.path, chain = excluded.chain,
-                     holders = excluded.holders",
+                     modified = excluded.modified, holders = excluded.holders",
             )?
             .execute(params![
                 expected.hash.as_bytes(),
@@ -88,6 +92,7 @@ impl Store {
                 vouched.repository().as_str(),
                 vouched.path(),
                 verified.chain().encode(),
+                partial.modified(),
                 partial.holders()
             ])?;
         let added = {
@@ -96,6 +101,7 @@ impl Store {
             self.0.objects.place(partial.path(), expected.hash)?;
             let returned = shelf.returned(expected.hash);
             shelf.release(partial.number());
+            shelf.checked(expected.hash, Instant::now());
             let added = !row || returned;
             if added {
                 shelf.add(expected.size);

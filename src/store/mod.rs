@@ -22,7 +22,7 @@
 //!
 //! [`Store`] is a handle: clone it freely. Its methods block on disk; async callers go through `spawn_blocking`.
 //!
-//! **Locks**, in the order in which they may be taken: `evicting`, the writer, the reader or the shelf, the loans. The last
+//! **Locks**, in the order in which they may be taken: `scrubbed`, `evicting`, the writer, the reader or the shelf, the loans. The last
 //! three are held for microseconds.
 
 mod catalogue;
@@ -48,6 +48,8 @@ mod repositories;
 mod roles;
 mod schema;
 mod shelf;
+mod suites;
+mod verify;
 mod why;
 
 use std::{
@@ -74,6 +76,8 @@ pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
 pub use record::{Earlier, Kept};
+pub use suites::{Listed, MAX_SUITES};
+pub use verify::{Checked, Damaged};
 pub use why::{Holding, Index, Sought, Vouching};
 
 use disk::{Disk, FileSystem};
@@ -205,6 +209,8 @@ struct Inner {
     shelf: Arc<Mutex<Shelf>>,
     loans: Loans,
     evicting: Mutex<()>,
+    /// Where the scrubber is.
+    scrubbed: Mutex<Option<ContentHash>>,
     repositories: Repositories,
     /// Which suites are not forgotten.
     named: OnceLock<IsNamed>,
@@ -253,6 +259,7 @@ impl Store {
             shelf: Arc::new(Mutex::new(shelf)),
             loans: Loans::new(changes.clone()),
             evicting: Mutex::default(),
+            scrubbed: Mutex::default(),
             repositories,
             named: OnceLock::new(),
             changes,

@@ -38,6 +38,7 @@ pub struct Partial {
     record: Mutex<Record>,
     /// What the record said when it was opened, until it is asked for.
     earlier: Mutex<Vec<Kept>>,
+    modified: Option<String>,
     holders: Option<u32>,
     fate: Fate,
 }
@@ -100,8 +101,24 @@ impl Partial {
         let file = Arc::new(file);
         let loan = Arc::new(Loan::new(expected, file.clone()));
         let (record, earlier) = (Mutex::new(record), Mutex::new(earlier));
-        let (holders, fate) = (None, Fate::Resumed);
-        Self { expected, path, file, written, number, shelf, loans, loan, disk, record, earlier, holders, fate }
+        let fate = Fate::Resumed;
+        let (modified, holders) = (None, None);
+        Self {
+            expected,
+            path,
+            file,
+            written,
+            number,
+            shelf,
+            loans,
+            loan,
+            disk,
+            record,
+            earlier,
+            modified,
+            holders,
+            fate,
+        }
     }
 
     /// What the file is to become.
@@ -183,6 +200,15 @@ impl Partial {
     /// Takes a piece back. To be called before any other bytes are written in its place.
     pub fn unlend(&self, piece: usize) {
         self.loans.unlend(&self.loan, piece);
+    }
+
+    /// What the mirror sent as its `Last-Modified`, to be kept beside the file.
+    pub fn set_modified(&mut self, modified: Option<String>) {
+        self.modified = modified;
+    }
+
+    pub(super) fn modified(&self) -> Option<&str> {
+        self.modified.as_deref()
     }
 
     /// Lends the file's piece hashes, each of which is proven.

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use crate::{archive::Repository, hash::ContentHash};
+use crate::{
+    archive::{Repository, path},
+    hash::ContentHash,
+};
 
 use super::{
     Store, StoreError,
@@ -111,9 +114,15 @@ impl Store {
             return Ok(Role::Metadata);
         }
         let known = repository.and_then(|name| self.0.repositories.named(&Repository::restore(name)));
-        let before = known.map_or_else(|| Ok(Vec::new()), |known| promises::at_path(reader, known.id, path))?;
-        let of_before = before.iter().any(|found| found.expected.hash == hash);
-        Ok(if of_before { Role::Metadata } else { Role::Superseded })
+        // A publication is gone on being promised by its digests for one publication more.
+        let by_hash = format!("{}by-hash/SHA256/{hash}", &path[..path.len() - path::split(path).1.len()]);
+        let of_before = |path: &str| match &known {
+            None => Ok::<_, StoreError>(false),
+            Some(known) => {
+                Ok(promises::at_path(reader, known.id, path)?.iter().any(|found| found.expected.hash == hash))
+            }
+        };
+        Ok(if of_before(&by_hash)? || of_before(path)? { Role::Metadata } else { Role::Superseded })
     }
 }
 

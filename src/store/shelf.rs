@@ -11,11 +11,17 @@ use std::{
 
 use crate::hash::{ContentHash, Expected};
 
-use super::leftover::{LEFTOVERS_MAX, Leftover};
+use super::{
+    leftover::{LEFTOVERS_MAX, Leftover},
+    verify::BELIEVED,
+};
 
 /// Uses kept in memory, and for how long, when nothing else is written.
 const USES_PENDING: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(60);
+
+/// Objects remembered that were opened in this run.
+const OPENED_MAX: usize = 16_384;
 
 /// The sums and sets. Every change is one call, so that the lock around it is held for a moment.
 #[derive(Default)]
@@ -33,6 +39,8 @@ pub(super) struct Shelf {
     next_partial: u64,
     /// Oldest first.
     leftovers: Vec<Leftover>,
+    /// Objects that were opened, and when they were hashed last, if they were.
+    opened: HashMap<ContentHash, Option<Instant>>,
     pending: Pending,
 }
 
@@ -135,6 +143,7 @@ impl Shelf {
         self.objects = self.objects.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size);
         self.pending.used.remove(&hash);
+        self.opened.remove(&hash);
     }
 
     /// Evicted: the row goes with the next writes.
@@ -151,6 +160,34 @@ impl Shelf {
     /// Takes back an eviction that the catalogue was not told of.
     pub(super) fn returned(&mut self, hash: ContentHash) -> bool {
         self.pending.gone.remove(&hash)
+    }
+
+    /// An object is opened: whether it is to be hashed first. The first time it is not, see `verify`.
+    pub(super) fn is_check_due(&mut self, hash: ContentHash, now: Instant) -> bool {
+        let is_due = match self.opened.get(&hash) {
+            None => false,
+            Some(None) => true,
+            Some(Some(checked)) => now.saturating_duration_since(*checked) >= BELIEVED,
+        };
+        if is_due {
+            self.checked(hash, now);
+        } else {
+            self.remember(hash, None);
+        }
+        is_due
+    }
+
+    /// An object was hashed, or is about to be.
+    pub(super) fn checked(&mut self, hash: ContentHash, now: Instant) {
+        self.remember(hash, Some(now));
+    }
+
+    fn remember(&mut self, hash: ContentHash, checked: Option<Instant>) {
+        if self.opened.len() >= OPENED_MAX {
+            self.opened.clear();
+        }
+        let known = self.opened.entry(hash).or_default();
+        *known = checked.or(*known);
     }
 
     /// Counts a use, and says whether it is time to write uses down.

@@ -17,6 +17,8 @@ mod lying;
 mod manage;
 mod room;
 mod schedules;
+mod suites;
+mod verify;
 mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";
@@ -107,6 +109,11 @@ fn publish(store: &Store, number: u64, index: &[u8], entries: &[Vouched]) {
     let recorded = store.record_release(&house(), "dists/stable", day(number), "key", [member.clone()]).unwrap();
     assert_eq!(recorded, Recorded::New);
     assert_eq!(store.record_index(&member, entries.iter().cloned()).unwrap(), entries.len());
+}
+
+/// The hashes of all that is offered.
+fn offered(store: &Store) -> Vec<ContentHash> {
+    store.offered().unwrap().into_iter().map(|listed| listed.expected.hash).collect()
 }
 
 fn promised(store: &Store, path: &str) -> Option<ContentHash> {

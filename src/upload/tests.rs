@@ -17,6 +17,7 @@ use crate::{
 
 use super::*;
 
+mod have;
 mod lent;
 mod limits;
 
@@ -82,7 +83,11 @@ impl Port {
     }
 
     fn ask(&self, method: &str, path: &str, fields: &str) -> Answer {
-        let mut peer = self.connect(1);
+        self.ask_from(1, method, path, fields)
+    }
+
+    fn ask_from(&self, from: u8, method: &str, path: &str, fields: &str) -> Answer {
+        let mut peer = self.connect(from);
         write!(peer, "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{fields}\r\n").unwrap();
         let mut bytes = Vec::new();
         peer.read_to_end(&mut bytes).unwrap();

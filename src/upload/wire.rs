@@ -24,6 +24,7 @@ use tokio::{
 
 use super::{
     Meter, Pace, Patience, Peer,
+    recall::Recall,
     seats::{Seat, Seats},
 };
 
@@ -34,6 +35,8 @@ const SMALL: usize = 1024;
 #[derive(Clone)]
 pub(super) struct Gate {
     pub(super) seats: Seats,
+    /// Those of uploads.
+    pub(super) places: Seats,
     pub(super) meter: Meter,
     pub(super) pace: Pace,
     pub(super) patience: Patience,
@@ -51,6 +54,7 @@ pub(super) struct Wire {
     wrote: Instant,
     slow: Alarm,
     silent: Alarm,
+    recall: Recall,
     _seat: Seat,
 }
 
@@ -66,7 +70,8 @@ impl Gate {
     pub(super) fn admit(&self, socket: TcpStream) -> Result<(Wire, Protocol, Option<SocketAddr>), ()> {
         let address = socket.peer_addr().map_err(|_| ())?;
         let peer = Peer::of(address.ip());
-        let Some(seat) = self.seats.take(peer) else {
+        let recall = Recall::default();
+        let Some(seat) = self.seats.take(peer, recall.clone(), Instant::now()) else {
             self.meter.0.refused.fetch_add(1, Relaxed);
             return Err(());
         };
@@ -82,6 +87,7 @@ impl Gate {
             wrote: Instant::now(),
             slow: Alarm::default(),
             silent: Alarm::default(),
+            recall,
             _seat: seat,
         };
         Ok((wire, Protocol::Http1, Some(address)))
@@ -89,6 +95,11 @@ impl Gate {
 }
 
 impl Wire {
+    /// What ends this connection when its seats are needed.
+    pub(super) fn recall(&self) -> Recall {
+        self.recall.clone()
+    }
+
     /// Waits for the right to write some of these bytes, and says how many.
     fn poll_turn(&mut self, bytes: usize, cx: &mut Context<'_>) -> Poll<usize> {
         if self.allowed > 0 {
@@ -117,6 +128,9 @@ impl Wire {
 
 impl AsyncRead for Wire {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.recall.poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         let read = Pin::new(&mut self.socket).poll_read(cx, buffer);
         if read.is_ready() {
             return read;
@@ -130,6 +144,9 @@ impl AsyncRead for Wire {
 impl AsyncWrite for Wire {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let wire = &mut *self;
+        if wire.recall.poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         loop {
             if let Poll::Ready(takes_some) = wire.socket.poll_write_ready(cx) {
                 takes_some?;
@@ -140,7 +157,9 @@ impl AsyncWrite for Wire {
                     return Poll::Ready(Ok(written));
                 }
             }
-            let Some(until) = wire.progress.blocked(Instant::now(), wire.gate.patience) else {
+            let now = Instant::now();
+            let is_contended = wire.gate.places.is_contended(now) || wire.gate.seats.is_contended(now);
+            let Some(until) = wire.progress.blocked(now, wire.gate.patience, is_contended) else {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             };
             ready!(wire.slow.poll(until, cx));
@@ -175,20 +194,24 @@ impl Progress {
         self.since = self.since.map(|since| since + waited);
     }
 
-    /// The socket takes nothing now: until when to wait, or `None` when it was enough.
-    fn blocked(&mut self, now: Instant, patience: Patience) -> Option<Instant> {
+    /// The socket takes nothing now: until when to wait before asking again, or `None` when it was enough. Whoever takes
+    /// up a place that others wait for is expected to make haste.
+    fn blocked(&mut self, now: Instant, patience: Patience, is_contended: bool) -> Option<Instant> {
         let since = *self.since.get_or_insert_with(|| {
             self.taken = 0;
             now
         });
-        if now < since + patience.window {
-            return Some(since + patience.window);
+        let look = patience.window / patience.haste.max(1);
+        let age = now.saturating_duration_since(since);
+        if age < if is_contended { look } else { patience.window } {
+            let looked = age.as_nanos() / look.as_nanos().max(1);
+            return Some(since + look * (looked as u32 + 1));
         }
         if self.taken < patience.bytes {
             return None;
         }
         *self = Self { since: Some(now), taken: 0 };
-        Some(now + patience.window)
+        Some(now + look)
     }
 }
 
@@ -211,28 +234,54 @@ impl Alarm {
 mod tests {
     use super::*;
 
+    const PATIENCE: Patience =
+        Patience { window: Duration::from_secs(20), bytes: 40_000, haste: 4, silence: Duration::from_secs(180) };
+    const LOOK: Duration = Duration::from_secs(5);
+
+    /// Waits until the peer is given up, or for so many windows, and says how long that was.
+    fn waits(progress: &mut Progress, start: Instant, windows: u32, is_contended: bool) -> Duration {
+        let mut now = start;
+        while now < start + windows * PATIENCE.window {
+            let Some(until) = progress.blocked(now, PATIENCE, is_contended) else { break };
+            assert!(until > now);
+            now = until;
+        }
+        now - start
+    }
+
     #[test]
     fn who_takes_enough_may_go_on_and_who_does_not_may_not() {
-        let (start, patience) = (Instant::now(), Patience::default());
-        let Patience { window, bytes, .. } = patience;
+        let start = Instant::now();
         let mut progress = Progress::default();
         progress.wrote(1 << 30);
-        assert_eq!(progress.blocked(start, patience), Some(start + window));
-        progress.wrote(bytes);
-        assert_eq!(progress.blocked(start + window / 2, patience), Some(start + window));
-        assert_eq!(progress.blocked(start + window, patience), Some(start + 2 * window));
-        progress.wrote(bytes - 1);
-        assert_eq!(progress.blocked(start + 2 * window, patience), None);
+        assert_eq!(progress.blocked(start, PATIENCE, false), Some(start + LOOK));
+        progress.wrote(PATIENCE.bytes);
+        let (one, two) = (start + PATIENCE.window, start + 2 * PATIENCE.window);
+        assert_eq!(progress.blocked(one, PATIENCE, false), Some(one + LOOK));
+        progress.wrote(PATIENCE.bytes - 1);
+        assert_eq!(progress.blocked(two - LOOK, PATIENCE, false), Some(two));
+        assert_eq!(progress.blocked(two, PATIENCE, false), None);
+    }
+
+    #[test]
+    fn who_takes_up_a_place_that_others_wait_for_has_a_quarter_of_the_time() {
+        let start = Instant::now();
+        assert_eq!(waits(&mut Progress::default(), start, 9, false), PATIENCE.window);
+        assert_eq!(waits(&mut Progress::default(), start, 9, true), LOOK);
+        let mut progress = Progress::default();
+        assert!(progress.blocked(start, PATIENCE, true).is_some());
+        progress.wrote(PATIENCE.bytes);
+        assert!(progress.blocked(start + LOOK, PATIENCE, true).is_some(), "it is quick enough");
+        assert_eq!(progress.blocked(start + 2 * LOOK, PATIENCE, true), None);
     }
 
     #[test]
     fn time_in_which_a_peer_had_to_wait_for_its_turn_is_not_held_against_it() {
-        let (start, patience) = (Instant::now(), Patience::default());
+        let start = Instant::now();
         let mut progress = Progress::default();
-        progress.excuse(patience.window);
-        assert_eq!(progress.blocked(start, patience), Some(start + patience.window));
-        progress.excuse(patience.window);
-        assert_eq!(progress.blocked(start + patience.window, patience), Some(start + 2 * patience.window));
-        assert_eq!(progress.blocked(start + 2 * patience.window, patience), None);
+        progress.excuse(PATIENCE.window);
+        assert_eq!(progress.blocked(start, PATIENCE, false), Some(start + LOOK));
+        progress.excuse(PATIENCE.window);
+        assert_eq!(waits(&mut progress, start, 9, true), PATIENCE.window + LOOK);
     }
 }

@@ -101,6 +101,15 @@ impl Apt {
         Background::start(self.get(&[&["install", "-y", "--download-only"], packages].concat()))
     }
 
+    /// The same, with further options (`Name=value`).
+    pub fn download_with(&self, options: &[&str], packages: &[&str]) -> Background {
+        let mut command = self.get(&[&["install", "-y", "--download-only"], packages].concat());
+        options.iter().for_each(|option| {
+            command.args(["-o", option]);
+        });
+        Background::start(command)
+    }
+
     /// Fails unless the package is installed as dpkg sees it and the file that it brought has the right bytes.
     #[track_caller]
     pub fn assert_installed(&self, package: &Package) {

@@ -1,6 +1,7 @@
 //! The real daemon as a process: started, watched, asked, killed.
 
 use std::{
+    collections::BTreeSet,
     env,
     ffi::OsString,
     io::{BufRead, BufReader, Read},
@@ -273,6 +274,13 @@ impl Status {
     /// Nodes of the DHT that it knows.
     pub fn nodes(&self) -> u64 {
         self.number("/dht/nodes")
+    }
+
+    /// Peers that are kept out for a proven lie.
+    pub fn banned(&self) -> BTreeSet<SocketAddr> {
+        let peers = self.0.pointer("/peers").and_then(Value::as_array).expect("a list of peers");
+        let banned = peers.iter().filter(|peer| peer["banned"] == true);
+        banned.map(|peer| peer["address"].as_str().and_then(|at| at.parse().ok()).expect("an address")).collect()
     }
 
     /// What was refused as wrong, newest first.

@@ -4,13 +4,15 @@ use std::{net::SocketAddr, ops::Index, time::Duration};
 
 use super::{
     apt::{Apt, Way},
-    archive::{Archive, Package},
+    archive::{Archive, Package, SUITE},
+    client::fetch,
     daemon::Daemon,
     eventually,
     machine::{Config, Machine},
     mirror::Mirror,
     own_network,
     probe::Probe,
+    suite::Signer,
 };
 
 /// How long hosts may take to find each other.
@@ -30,6 +32,34 @@ impl Host {
         let machine = Machine::new(name, mirror);
         let daemon = machine.start(config);
         Self { machine, daemon }
+    }
+
+    /// Starts a host of which the mirror at this `host:port` is another archive's, signed by this key, and lets its daemon
+    /// learn what that promises.
+    pub fn of(name: &str, mirror: SocketAddr, signer: &Signer, config: &Config) -> Self {
+        let machine = Machine::at(name, &mirror.to_string(), signer);
+        let daemon = machine.start(config);
+        let host = Self { machine, daemon };
+        host.learn(mirror);
+        host
+    }
+
+    /// Lets its daemon learn what the archive promises, by asking as apt does.
+    #[track_caller]
+    pub fn learn(&self, mirror: SocketAddr) {
+        for file in ["InRelease", "main/binary-amd64/Packages"] {
+            let url = format!("http://{mirror}/debian/dists/{SUITE}/{file}");
+            let answer = fetch(self.daemon.proxy(), &url, &[]);
+            assert_eq!(answer.status, 200, "{url}: {}", answer.text());
+        }
+    }
+
+    /// Asks for a package as apt does.
+    #[track_caller]
+    pub fn bring(&self, mirror: SocketAddr, package: &Package) {
+        let answer = fetch(self.daemon.proxy(), &format!("http://{mirror}{}", package.url_path()), &[]);
+        assert!(answer.status == 200 && answer.whole, "{}: {}", package.name, answer.head);
+        assert!(answer.body == package.bytes(), "{} came wrong", package.name);
     }
 
     /// Its apt, with the daemon as its proxy.
@@ -87,7 +117,7 @@ impl Huddle {
     /// its way it tells as well.
     #[track_caller]
     pub fn wait_until_known(&self, host: usize, package: &Package) {
-        self.probe.wait_for(self[host].daemon.peers(), &package.sha256, &self.nodes());
+        self.probe.wait_for(self[host].daemon.peers(), (&package.sha256, package.size), &self.nodes());
         let stored = || self[host].machine.objects().iter().any(|(name, _)| *name == package.sha256).then_some(());
         eventually("the package is kept", FINDING, stored);
     }

@@ -3,9 +3,11 @@
 pub mod apt;
 pub mod archive;
 pub mod bencode;
+pub mod burst;
 pub mod client;
 pub mod daemon;
 pub mod deb;
+pub mod depot;
 pub mod huddle;
 pub mod liar;
 pub mod libtorrent;
@@ -76,6 +78,19 @@ pub fn eventually<T>(what: &str, limit: Duration, mut ask: impl FnMut() -> Optio
         }
         assert!(start.elapsed() < limit, "within {limit:?}: {what}");
         thread::sleep(Duration::from_millis(25));
+    }
+}
+
+/// What a count is once it has stood still for a while, so that what was under way has come.
+pub fn settled(count: impl Fn() -> u64) -> u64 {
+    let mut last = count();
+    loop {
+        thread::sleep(Duration::from_millis(150));
+        let now = count();
+        if now == last {
+            return now;
+        }
+        last = now;
     }
 }
 

@@ -1,4 +1,5 @@
-//! A peer that breaks the protocol in one manner, whatever piece it is asked for; its piece hashes are right.
+//! A peer that breaks the protocol in one manner, either whenever it is asked for bytes or whenever it is asked for piece
+//! hashes; the other answers are right.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -11,8 +12,8 @@ use super::{
     server::{Body, End, Reply, Request, Server},
 };
 
-/// Bytes of a head that has no end.
-const ENDLESS: usize = 64 * 1024 * 1024;
+/// Bytes of a head that has no end: a gigabyte.
+const ENDLESS: u64 = 1 << 30;
 
 /// How it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,10 +46,14 @@ pub enum Manner {
     Missing,
     /// Closes after each answer, which is right.
     Closes,
+    /// Has more pieces than the file has. Of piece hashes alone.
+    OddSet,
+    /// No other than that of an honest peer.
+    Right,
 }
 
 impl Manner {
-    /// Every manner.
+    /// Every bad manner in which any answer can be given.
     pub const ALL: [Self; 14] = [
         Self::More,
         Self::Less,
@@ -66,12 +71,7 @@ impl Manner {
         Self::Closes,
     ];
 
-    fn answer(self, bytes: &Arc<Vec<u8>>, chain: &Arc<Vec<u8>>, request: &Request) -> Reply {
-        if request.path.ends_with("/pieces") {
-            let length = chain.len() as u64;
-            let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
-            return Reply { head, body: Body::Memory(Arc::clone(chain)), span: 0..length, ..Reply::bare("") };
-        }
+    fn answer(self, bytes: &Arc<Vec<u8>>, request: &Request) -> Reply {
         let size = bytes.len() as u64;
         let (status, span) = match request.range(size) {
             Some(Ok(span)) => ("206 Partial Content", span),
@@ -119,15 +119,21 @@ impl Manner {
             }
             Self::EndlessFields | Self::EndlessField => {
                 let field = if self == Self::EndlessFields { "X-A: b\r\n" } else { "aaaaaaaa" };
-                let body = field.repeat(ENDLESS / field.len()).into_bytes();
-                let span = 0..body.len() as u64;
                 let start = format!("HTTP/1.1 {status}\r\nX-B: ");
-                Reply { body: Body::Memory(Arc::new(body)), span, ..reply(start) }
+                Reply { body: Body::Repeated(field.as_bytes()), span: 0..ENDLESS, ..reply(start) }
             }
             Self::TwoLengths => reply(head(status, &format!("{right}Content-Length: {}\r\n", length + 1))),
             Self::Trickle => Reply { rate: Some(1), ..reply(head(status, &right)) },
             Self::Mute => Reply { stop: Some((0, End::Stall)), ..reply(String::new()) },
             Self::Missing => Reply::bare("404 Not Found"),
+            Self::OddSet => {
+                let digits = "ff".repeat(size as usize);
+                Reply {
+                    span: 0..0,
+                    ..reply(head("200 OK", &format!("Content-Length: 0\r\nX-Huddle-Have: {digits}\r\n")))
+                }
+            }
+            Self::Right => reply(head(status, &right)),
             Self::Closes => {
                 Reply { stop: Some((length, End::Fin)), ..reply(head(status, &(right + "Connection: close\r\n"))) }
             }
@@ -147,12 +153,29 @@ pub struct Rogue {
 }
 
 impl Rogue {
-    /// Serves a package in its manner from a network of its own.
+    /// Serves a package from a network of its own, and breaks the protocol whenever it is asked for bytes.
     pub fn start(manner: Manner, package: &Package) -> Self {
+        Self::with(manner, Manner::Right, package)
+    }
+
+    /// The same whenever it is asked for piece hashes.
+    pub fn of_hashes(manner: Manner, package: &Package) -> Self {
+        Self::with(Manner::Right, manner, package)
+    }
+
+    fn with(of_bytes: Manner, of_hashes: Manner, package: &Package) -> Self {
         let ip = own_network();
         let bytes = Arc::new(package.bytes());
         let chain = Arc::new(chain_of(&bytes).concat());
-        let server = Server::start(ip, Box::new(move |request| manner.answer(&bytes, &chain, request)));
+        let sha256 = package.sha256.clone();
+        let answer = move |request: &Request| {
+            let plain = || match request.path.ends_with("/pieces") {
+                true => of_hashes.answer(&chain, request),
+                false => of_bytes.answer(&bytes, request),
+            };
+            request.have(|asked| asked == sha256).unwrap_or_else(plain)
+        };
+        let server = Server::start(ip, Box::new(answer));
         Self { server, probe: Probe::bind(ip), sha256: package.sha256.clone() }
     }
 

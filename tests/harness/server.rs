@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    io::{BufRead, BufReader, Read, Seek, SeekFrom, Write},
+    io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write},
     net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream},
     ops::Range,
     path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use percent_encoding::percent_decode_str;
@@ -30,6 +30,8 @@ pub struct Request {
     pub path: String,
     /// Fields by lower-case name.
     pub fields: BTreeMap<String, String>,
+    /// What follows the head.
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -51,12 +53,29 @@ impl Request {
     }
 }
 
+impl Request {
+    /// The answer to the question which of some files are here, when it is one.
+    pub fn have(&self, is_here: impl Fn(&str) -> bool) -> Option<Reply> {
+        if self.path != "/~/have" {
+            return None;
+        }
+        let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let here: Vec<bool> = self.body.chunks(32).map(|hash| is_here(&hex(hash))).collect();
+        let byte = |eight: &[bool]| eight.iter().rev().fold(0, |byte, here| byte << 1 | u8::from(*here));
+        let bits: Vec<u8> = here.chunks(8).map(byte).collect();
+        let (head, span) = (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bits.len()), 0..bits.len() as u64);
+        Some(Reply { head, body: Body::Memory(Arc::new(bits)), span, ..Reply::bare("") })
+    }
+}
+
 /// Where a body's bytes come from.
 pub enum Body {
     /// From memory; `Reply::span` counts in it.
     Memory(Arc<Vec<u8>>),
     /// From a file; `Reply::span` counts in it.
     File(PathBuf),
+    /// The same again and again, for as long as the span is.
+    Repeated(&'static [u8]),
 }
 
 /// How a reply breaks off.
@@ -112,6 +131,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     gone: bool,
+    /// Bytes a second of all replies together, and when the last byte so far has left.
+    line: Option<(u64, Instant)>,
     /// Raised by each `go_on`; who stalls waits for it to rise.
     round: u64,
     sockets: Vec<Socket>,
@@ -148,6 +169,11 @@ impl Server {
             socket.shutdown(Shutdown::Both).ok();
         }
         self.shared.changed.notify_all();
+    }
+
+    /// From now on all replies share a line of so many bytes a second.
+    pub fn limit(&self, rate: u64) {
+        self.shared.lock().line = Some((rate, Instant::now()));
     }
 
     /// Lets the replies go on that stall now.
@@ -202,6 +228,17 @@ impl Shared {
         let round = state.round;
         let state = self.changed.wait_while(state, |state| !state.gone && state.round == round);
         !state.expect("no thread dies with the lock").gone
+    }
+
+    /// Takes time of the line that all replies share, and waits until these bytes have left.
+    fn queue(&self, bytes: u64) {
+        let mut state = self.lock();
+        let Some((rate, free)) = &mut state.line else { return };
+        let now = Instant::now();
+        *free = (*free).max(now) + Duration::from_secs_f64(bytes as f64 / *rate as f64);
+        let wait = free.duration_since(now);
+        drop(state);
+        thread::sleep(wait);
     }
 
     fn note(&self, path: &str, span: Range<u64>) {
@@ -259,7 +296,10 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         fields.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Some(Request { method, path, fields })
+    let length = fields.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, fields, body })
 }
 
 /// The error is how the connection is to end.
@@ -275,6 +315,7 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
             file.seek(SeekFrom::Start(reply.span.start)).map_err(|_| End::Fin)?;
             Box::new(file)
         }
+        Body::Repeated(bytes) => Box::new(Repeated { bytes, left: &[] }),
     };
     let mut stop = reply.stop.map(|(after, end)| (reply.span.start + after, end));
     let mut at = reply.span.start;
@@ -295,12 +336,28 @@ fn send(stream: &mut TcpStream, request: &Request, reply: Reply, shared: &Shared
         if let Some(every) = reply.flip_every {
             (0..chunk.len()).filter(|i| (at + *i as u64).is_multiple_of(every)).for_each(|i| chunk[i] ^= 0xff);
         }
+        shared.queue(until - at);
         stream.write_all(chunk).map_err(|_| End::Fin)?;
         shared.note(&request.path, at..until);
         if let Some(rate) = reply.rate {
             thread::sleep(Duration::from_secs_f64((until - at) as f64 / rate as f64));
         }
         at = until;
+    }
+}
+
+/// Bytes that begin anew when they end.
+struct Repeated {
+    bytes: &'static [u8],
+    left: &'static [u8],
+}
+
+impl Read for Repeated {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left.is_empty() {
+            self.left = self.bytes;
+        }
+        self.left.read(buffer)
     }
 }
 

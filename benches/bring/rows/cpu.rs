@@ -20,8 +20,7 @@ use apt_huddle::{fetch::MirrorUse, hash::Hasher};
 
 use crate::{
     Seen, World,
-    depot::Depot,
-    harness::archive::Package,
+    harness::{archive::Package, depot::Depot},
     host::{Holders, Host, known},
     median,
 };
@@ -83,7 +82,7 @@ fn plainly(depot: &Depot, from: SocketAddr) {
         line.clear();
         assert!(reader.read_line(&mut line).is_ok_and(|read| read > 0), "a head");
     }
-    let path = depot.path().join("plain");
+    let path = depot.package().file.with_extension("plain");
     let file = fs::File::create(&path).expect("room");
     let hash = package.sha256.parse().expect("a hash of ours");
     let mut hasher = Hasher::new(&apt_huddle::hash::Expected { hash, size: package.size });

@@ -8,16 +8,9 @@ use std::{
 };
 
 use crate::{
-    Seen, World, client,
-    depot::Depot,
+    Seen, World,
     harness::{
-        self,
-        daemon::Daemon,
-        eventually,
-        machine::{Config, Machine},
-        own_network,
-        probe::Probe,
-        suite::Signer,
+        burst, depot::Depot, eventually, huddle::Host, machine::Config, own_network, probe::Probe, suite::Signer,
     },
     link::{Line, Link},
     median,
@@ -30,32 +23,10 @@ const FINDING: Duration = Duration::from_secs(60);
 /// Runs of each case, since what is measured is small.
 const TIMES: usize = 7;
 
-/// A host with its daemon, which knows what the depot's archive promises.
-pub struct Member {
-    /// Its daemon, running.
-    pub daemon: Daemon,
-    _machine: Machine,
-}
-
-impl Member {
-    /// Starts a host of which apt has fetched the indexes.
-    pub fn start(name: &str, mirror: SocketAddr, signer: &Signer, config: &Config) -> Self {
-        let machine = Machine::at(name, &mirror.to_string(), signer);
-        let daemon = machine.start(config);
-        let member = Self { daemon, _machine: machine };
-        for file in ["InRelease", "main/binary-amd64/Packages"] {
-            let url = format!("http://{mirror}/debian/dists/{}/{file}", harness::archive::SUITE);
-            let answer = harness::client::fetch(member.daemon.proxy(), &url, &[]);
-            assert_eq!(answer.status, 200, "{url}: {}", answer.text());
-        }
-        member
-    }
-
-    /// Leaves its log where `cargo` keeps a bench's files, to look at when a bar is missed.
-    pub fn leave_log(&self, name: &str) {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bring-{name}.log"));
-        fs::write(path, self.daemon.log()).ok();
-    }
+/// Leaves a host's log where `cargo` keeps a bench's files, to look at when a bar is missed.
+pub fn leave_log(host: &Host, name: &str) {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("bring-{name}.log"));
+    fs::write(path, host.daemon.log()).ok();
 }
 
 /// No peers at all; 20 dead announcers; a DHT that never answers; each beside a plain client of the mirror.
@@ -69,7 +40,7 @@ pub fn alone(_: &World<'_>) -> Vec<Seen> {
 }
 
 /// What is done to a host, and to those who do not answer it, before it is asked for files of these hashes.
-type Prepare = fn(&Silent, &Member, &[&str]);
+type Prepare = fn(&Silent, &Host, &[&str]);
 
 fn beside_the_mirror(case: &str, prepare: Prepare) -> Vec<Seen> {
     let depot = Depot::of([12 * MB; TIMES]);
@@ -78,7 +49,7 @@ fn beside_the_mirror(case: &str, prepare: Prepare) -> Vec<Seen> {
     let silent = Silent::new(line.addr(), &depot.signer);
     let config = Config { bootstrap: vec![silent.other.daemon.peers()], ..Config::default() };
     let config = if case == "no peers" { Config::default() } else { config };
-    let member = Member::start("alone", line.addr(), &depot.signer, &config);
+    let member = Host::of("alone", line.addr(), &depot.signer, &config);
     if case != "no peers" {
         member.daemon.until("it knows the other", FINDING, |status| status.nodes() >= 1);
     }
@@ -86,8 +57,8 @@ fn beside_the_mirror(case: &str, prepare: Prepare) -> Vec<Seen> {
     prepare(&silent, &member, &hashes);
     let (mut ratios, mut later) = (Vec::new(), Vec::new());
     for package in depot.all() {
-        let through = client::fetch(member.daemon.proxy(), line.addr(), &[package]);
-        let plain = client::fetch(line.addr(), line.addr(), &[package]);
+        let through = burst::fetch(member.daemon.proxy(), line.addr(), &[package]);
+        let plain = burst::fetch(line.addr(), line.addr(), &[package]);
         ratios.push(through.took.as_secs_f64() / plain.took.as_secs_f64());
         later.push((through.first_byte.as_secs_f64() - plain.first_byte.as_secs_f64()) * 1e3);
     }
@@ -100,20 +71,20 @@ fn beside_the_mirror(case: &str, prepare: Prepare) -> Vec<Seen> {
 /// Everybody who does not answer.
 struct Silent {
     /// Another node, through which the network is entered.
-    other: Member,
+    other: Host,
     /// Ports at which connections come up and nothing is ever said.
     mute: Vec<TcpListener>,
 }
 
 impl Silent {
     fn new(mirror: SocketAddr, signer: &Signer) -> Self {
-        let other = Member::start("other", mirror, signer, &Config::default());
+        let other = Host::of("other", mirror, signer, &Config::default());
         let mute = (0..10).map(|_| TcpListener::bind((own_network(), 0)).expect("a loopback address"));
         Self { other, mute: mute.collect() }
     }
 
     /// Ten announcers at which nobody listens, and ten that never answer, for every file.
-    fn announce(&self, member: &Member, hashes: &[&str]) {
+    fn announce(&self, member: &Host, hashes: &[&str]) {
         let nodes = [self.other.daemon.peers(), member.daemon.peers()];
         let mute = self.mute.iter().map(|port| port.local_addr().expect("a bound socket"));
         let dead = (0..10).map(|_| SocketAddr::from((own_network(), 9)));
@@ -125,6 +96,8 @@ impl Silent {
             }
         }
         let known = Probe::bind(Ipv4Addr::LOCALHOST);
-        eventually("the dead are known", FINDING, || (known.holders(nodes[0], hashes[0]).len() >= 10).then_some(()));
+        eventually("the dead are known", FINDING, || {
+            (known.holders(nodes[0], hashes[0], u64::MAX).len() >= 10).then_some(())
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! Peers that lie: what it costs, and whether they are kept out.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use apt_huddle::{
     fetch::{Holder, MirrorUse},
@@ -10,13 +10,15 @@ use futures_util::{StreamExt, stream, stream::BoxStream};
 
 use crate::{
     Seen, World,
-    depot::Depot,
     harness::{
         archive::Package,
+        depot::Depot,
         liar::{Liar, Tale},
+        settled,
     },
     host::{Brought, Holders, Host, known, known_after},
     link::{Line, Link},
+    meter::Toll,
 };
 
 use super::MB;
@@ -28,7 +30,7 @@ const LATER: Duration = Duration::from_secs(1);
 pub fn poison(world: &World<'_>) -> Vec<Seen> {
     let depot = Depot::one(160 * PIECE_SIZE);
     let mut holders = Holders::of(&depot.all());
-    let mut worst = 0.0_f64;
+    let mut worst = Toll::default();
     let mut banned = true;
     for _ in 0..world.runs {
         let flipped = Some(5 * PIECE_SIZE - PIECE_SIZE / 2);
@@ -37,18 +39,25 @@ pub fn poison(world: &World<'_>) -> Vec<Seen> {
         let all = honest.iter().chain([&liar]).map(Link::addr);
         let host = Host::new(MirrorUse::Sparing);
         let brought = world.wait(host.bring(depot.package(), None, known(all)));
-        worst = worst.max(pieces(&brought));
         banned &= host.has_banned(liar.addr()) && !honest.iter().any(|link| host.has_banned(link.addr()));
+        worst = worse(worst, toll(depot.package(), &honest.iter().chain([&liar]).collect::<Vec<_>>(), host, &brought));
     }
     vec![
-        Seen::at_most("1 poisoned piece in 160, 1 liar of 4", 1.0, "pieces again", worst),
+        Seen::at_most("1 poisoned piece in 160, 1 liar of 4", 1.0, "pieces again", worst.again).with(&worst.told()),
         verdict("1 poisoned piece in 160, 1 liar of 4", banned),
     ]
 }
 
-/// Whole pieces that were of no use.
-fn pieces(brought: &Brought) -> f64 {
-    (brought.wasted as f64 / PIECE_SIZE as f64 * 10.0).round() / 10.0
+/// What a download cost its lines, once nothing moves any more: what is still under way was asked for, and counts.
+fn toll(package: &Package, lines: &[&Link], host: Host, brought: &Brought) -> Toll {
+    drop(host);
+    settled(|| lines.iter().map(|line| line.down()).sum());
+    Toll::of(package, lines.iter().copied(), brought.wasted)
+}
+
+/// Of two downloads' costs the higher one.
+fn worse(one: Toll, other: Toll) -> Toll {
+    if other.again >= one.again { other } else { one }
 }
 
 fn verdict(case: &str, right: bool) -> Seen {
@@ -91,8 +100,7 @@ pub fn first(world: &World<'_>) -> Vec<Seen> {
         known(crowd.liars()).chain(known_after(LATER, vec![crowd.honest.addr()])).boxed()
     });
     let mirror = depot.mirror();
-    let line = Link::to(mirror.addr(), Line::of(10));
-    let alone = repeat(world, &depot, &tale, Some(&line), |crowd| {
+    let alone = repeat(world, &depot, &tale, Some(mirror.addr()), |crowd| {
         known(crowd.liars()).chain(known_after(LATER, Vec::new())).boxed()
     });
     [late.rows("liars first, an honest peer later", 16.0), alone.rows("liars first, the mirror later", 16.0)].concat()
@@ -114,15 +122,20 @@ impl Crowd {
         Self { liars: (0..7).map(|_| liar()).collect(), honest: Link::to(holders.port(), Line::of(10)) }
     }
 
-    fn liars(&self) -> Vec<std::net::SocketAddr> {
+    fn liars(&self) -> Vec<SocketAddr> {
         self.liars.iter().map(|(_, link)| link.addr()).collect()
     }
 
     /// The honest one is known in the middle of the others.
-    fn all(&self) -> Vec<std::net::SocketAddr> {
+    fn all(&self) -> Vec<SocketAddr> {
         let mut all = self.liars();
         all.insert(3, self.honest.addr());
         all
+    }
+
+    /// The lines to all of them, the honest one's last.
+    fn lines(&self) -> impl Iterator<Item = &Link> {
+        self.liars.iter().map(|(_, link)| link).chain([&self.honest])
     }
 
     /// Whether everybody is kept out who has sent a false chain, or anything beside its name, and nobody else.
@@ -135,7 +148,7 @@ impl Crowd {
 }
 
 struct Outcome {
-    worst: f64,
+    worst: Toll,
     cuts: u32,
     banned: bool,
 }
@@ -143,7 +156,8 @@ struct Outcome {
 impl Outcome {
     fn rows(&self, case: &str, bar: f64) -> Vec<Seen> {
         let cuts = Seen::at_most(case, 1.0, "answers cut", f64::from(self.cuts));
-        vec![Seen::at_most(case, bar, "pieces wasted", self.worst), cuts, verdict(case, self.banned)]
+        let wasted = Seen::at_most(case, bar, "pieces wasted", self.worst.again).with(&self.worst.told());
+        vec![wasted, cuts, verdict(case, self.banned)]
     }
 }
 
@@ -151,20 +165,23 @@ fn repeat(
     world: &World<'_>,
     depot: &Depot,
     tale: &Tale,
-    mirror: Option<&Link>,
+    mirror: Option<SocketAddr>,
     swarm: impl Fn(&Crowd) -> BoxStream<'static, Holder>,
 ) -> Outcome {
     let mut holders = Holders::of(&depot.all());
-    let mut outcome = Outcome { worst: 0.0, cuts: 0, banned: true };
+    let mut outcome = Outcome { worst: Toll::default(), cuts: 0, banned: true };
     for _ in 0..world.runs {
         let crowd = Crowd::gather(&mut holders, tale);
         // With `last` the mirror comes when peers cannot, which is later.
         let host = Host::new(if mirror.is_some() { MirrorUse::Last } else { MirrorUse::Sparing });
-        let coming = host.bring(depot.package(), mirror.map(Link::addr), swarm(&crowd));
+        // A line of each run's own, since it counts what it carries.
+        let own = mirror.map(|mirror| Link::to(mirror, Line::of(10)));
+        let coming = host.bring(depot.package(), own.as_ref().map(Link::addr), swarm(&crowd));
         let brought = world.wait(coming);
-        outcome.worst = outcome.worst.max(pieces(&brought));
         outcome.cuts = outcome.cuts.max(brought.cuts);
         outcome.banned &= crowd.is_judged_by(&host, depot.package());
+        let toll = toll(depot.package(), &crowd.lines().chain(own.as_ref()).collect::<Vec<_>>(), host, &brought);
+        outcome.worst = worse(outcome.worst, toll);
     }
     outcome
 }

@@ -9,8 +9,8 @@ use apt_huddle::{fetch::MirrorUse, hash::PIECE_SIZE};
 use futures_util::{StreamExt, stream};
 
 use crate::{
-    Seen, World, client,
-    depot::Depot,
+    Seen, World,
+    harness::{burst, depot::Depot, settled},
     host::{Holders, Host, known},
     link::{Line, Link},
 };
@@ -95,7 +95,7 @@ pub fn slow_peer(world: &World<'_>) -> Vec<Seen> {
         let host = Host::new(MirrorUse::Sparing);
         let came = host.bring(depot.package(), Some(line.addr()), known([slow.addr()]));
         let took = world.wait(came).took.as_secs_f64();
-        took / client::fetch(line.addr(), line.addr(), &depot.all()).took.as_secs_f64()
+        took / burst::fetch(line.addr(), line.addr(), &depot.all()).took.as_secs_f64()
     });
     vec![Seen::at_most("a 20 KB/s peer beside a 10 MB/s mirror, 12 MB", 1.1, "x the mirror", ratio)]
 }
@@ -116,26 +116,13 @@ pub fn wire(world: &World<'_>) -> Vec<Seen> {
             world.wait(host.bring(package, Some(line.addr()), known(addresses(&links))));
             // What is still under way was asked for, and counts.
             drop(host);
-            settled(&down);
+            settled(down);
             (down() - before) as f64 / package.size as f64
         });
         let worst = worst.fold(0.0, f64::max);
         Seen::at_most(&format!("{} bytes, 10 peers and a mirror", package.size), 1.05, "x the file", worst)
     };
     depot.packages.iter().map(case).collect()
-}
-
-/// Waits until nothing moves any more.
-fn settled(down: &impl Fn() -> u64) {
-    let mut last = down();
-    loop {
-        std::thread::sleep(Duration::from_millis(150));
-        let now = down();
-        if now == last {
-            return;
-        }
-        last = now;
-    }
 }
 
 /// 300 packages of one piece from one peer, 40 ms round trip, as many asked for at a time as apt does; the yardstick is

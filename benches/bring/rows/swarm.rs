@@ -9,14 +9,13 @@ use std::{
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 
 use crate::{
-    Seen, World, client,
-    depot::Depot,
-    harness::{archive::Package, machine::Config},
+    Seen, World,
+    harness::{archive::Package, burst, depot::Depot, huddle::Host, machine::Config},
     link::{Line, Link},
     median,
 };
 
-use super::{MB, daemons::Member};
+use super::{MB, daemons::leave_log};
 use apt_huddle::hash::PIECE_SIZE;
 
 /// Daemons of the replay.
@@ -29,13 +28,13 @@ const FINDING: Duration = Duration::from_secs(60);
 const SEED: u64 = 123;
 
 /// Starts so many hosts that know each other, all with a mirror line of their own.
-fn members(count: usize, depot: &Depot, mirrors: &[SocketAddr], config: &Config) -> Vec<Member> {
-    let mut members: Vec<Member> = Vec::new();
+fn members(count: usize, depot: &Depot, mirrors: &[SocketAddr], config: &Config) -> Vec<Host> {
+    let mut members: Vec<Host> = Vec::new();
     for number in 0..count {
         let bootstrap = members.iter().map(|member| member.daemon.peers()).take(1).collect();
         let config = Config { bootstrap, ..config.clone() };
         let mirror = mirrors[number % mirrors.len()];
-        members.push(Member::start(&format!("member-{number}-"), mirror, &depot.signer, &config));
+        members.push(Host::of(&format!("member-{number}-"), mirror, &depot.signer, &config));
     }
     let enough = (count as u64 - 1).min(8);
     for member in &members {
@@ -51,7 +50,7 @@ pub fn replay(_: &World<'_>) -> Vec<Seen> {
     // Each has a line of its own to the mirror, so that alone it would be as quick as the only one.
     let lines: Vec<_> = (0..DAEMONS).map(|_| Link::to(mirror.addr(), Line::of(10))).collect();
     let mirrors: Vec<_> = lines.iter().map(Link::addr).collect();
-    let alone = client::fetch(mirrors[0], mirrors[0], &depot.all()).took;
+    let alone = burst::fetch(mirrors[0], mirrors[0], &depot.all()).took;
     let config = Config { upload_limit: "10MB/s", ..Config::default() };
     let members = members(DAEMONS, &depot, &mirrors, &config);
     let begun = Instant::now();
@@ -62,27 +61,29 @@ pub fn replay(_: &World<'_>) -> Vec<Seen> {
             scope.spawn(move || {
                 let due = alone.mul_f64(STAGGER * f64::from(number));
                 thread::sleep(due.saturating_sub(begun.elapsed()));
-                client::fetch(proxy, mirror, packages).took.as_secs_f64()
+                burst::fetch(proxy, mirror, packages).took.as_secs_f64()
             })
         });
         let runs: Vec<_> = runs.collect();
         runs.into_iter().map(|run| run.join().expect("every file comes")).collect()
     });
-    (1..).zip(&members).for_each(|(number, member)| member.leave_log(&format!("replay-{number}")));
-    let last = &members[DAEMONS / 2..];
-    let (mut peers, mut all) = (0, 0);
-    for member in last {
-        let status = member.daemon.status();
-        peers += status.bytes_from_peers();
-        all += status.bytes_from_peers() + status.bytes_from_mirror();
-    }
+    (1..).zip(&members).for_each(|(number, member)| leave_log(member, &format!("replay-{number}")));
+    let last = &lines[DAEMONS / 2..];
+    let all: u64 = packages.iter().map(|package| package.size).sum();
+    let of_mirror: u64 = last.iter().map(|line| pool_bytes(line, &packages)).sum();
+    let share = 1.0 - of_mirror as f64 / (last.len() as u64 * all) as f64;
     let ratios: Vec<_> = took.iter().map(|took| took / alone.as_secs_f64()).collect();
     let worst = ratios.iter().copied().fold(0.0, f64::max);
     vec![
-        Seen::at_least("123 files by 10 daemons, last 5", 0.7, "of bytes from peers", peers as f64 / all as f64),
+        Seen::at_least("123 files by 10 daemons, last 5", 0.7, "of bytes from peers", share),
         Seen::at_most("123 files by 10 daemons, time", 1.05, "x the mirror", median(ratios))
             .with(&format!("worst {worst:.2}")),
     ]
+}
+
+/// Bytes of these packages' files that a mirror's line carried.
+fn pool_bytes(line: &Link, packages: &[&Package]) -> u64 {
+    packages.iter().flat_map(|package| line.carried(&package.url_path()).into_values()).sum()
 }
 
 /// Sizes of 85 files of one piece, 28 of 2 to 4, 8 of 5 to 69 and 2 of more, in no order.
@@ -114,11 +115,11 @@ pub fn twenty(_: &World<'_>) -> Vec<Seen> {
     thread::scope(|scope| {
         for member in &members {
             let (mirror, proxy) = (line.addr(), member.daemon.proxy());
-            scope.spawn(move || client::fetch(proxy, mirror, &[package]));
+            scope.spawn(move || burst::fetch(proxy, mirror, &[package]));
         }
     });
     let took = begun.elapsed().as_secs();
-    (1..).zip(&members).for_each(|(number, member)| member.leave_log(&format!("twenty-{number}")));
+    (1..).zip(&members).for_each(|(number, member)| leave_log(member, &format!("twenty-{number}")));
     let files = (line.down() - before) as f64 / package.size as f64;
     vec![
         Seen::at_most("20 empty clients at once, 100 MB", 1.5, "files of the mirror", files).with(&format!("{took} s")),

@@ -24,10 +24,11 @@ use crate::{
 
 use crate::fetch::{
     Holder, Lead, Origin, Shared,
+    audience::Audience,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
     ledger::{EARLIER, Grade, MIRROR, SourceId},
-    plan::Measure,
+    plan::{Call, Measure},
 };
 
 use super::{
@@ -36,8 +37,6 @@ use super::{
     tally::{Outcome, Report},
 };
 
-/// How long a download goes on without readers before half of it is there.
-const DESERTED: Duration = Duration::from_secs(30);
 /// How long a peer is left alone that passed on a false piece.
 const PAUSE: Duration = Duration::from_secs(300);
 /// Holders that wait for room among those that are asked, at most.
@@ -66,7 +65,7 @@ pub(super) struct Flight<'a> {
     trouble: Option<Failure>,
     began: Instant,
     first_byte: Option<Duration>,
-    deserted_since: Option<Instant>,
+    audience: Audience,
     received: u64,
     peer_pieces: usize,
     givers: HashSet<SourceId>,
@@ -111,7 +110,7 @@ impl<'a> Flight<'a> {
             trouble: None,
             began: now,
             first_byte: None,
-            deserted_since: None,
+            audience: Audience::default(),
             received: 0,
             peer_pieces: 0,
             givers: HashSet::new(),
@@ -171,9 +170,9 @@ impl<'a> Flight<'a> {
 
     fn carry_out(&mut self, deed: Deed) -> Result<(), Failure> {
         match deed {
-            Deed::Ask { source, piece } => self.ask(source, Some(piece)),
-            Deed::AskHave { source } => self.ask(source, None),
-            Deed::Cancel { source, piece } => {
+            Deed::Call(Call::Piece { source, piece }) => self.ask(source, Some(piece)),
+            Deed::Call(Call::Have { source }) => self.ask(source, None),
+            Deed::Call(Call::Cancel { source, piece }) => {
                 self.waiting.remove(&(source, piece)).into_iter().for_each(|waiting| waiting.abort());
             }
             Deed::Stream { bytes } => self.open_stream(bytes),
@@ -319,14 +318,14 @@ impl<'a> Flight<'a> {
         });
         match (result, piece) {
             (Ok(Answer::Body { bytes, chain, unproven }), Some(piece)) => {
-                self.received += bytes.len() as u64;
+                self.count(bytes.len());
                 let grade = if unproven { Grade::Raw } else { Grade::Proven };
                 let measure = self.measure(self.address(source));
                 self.course.handle_piece(source, piece, Sent { bytes, chain, grade }, measure, now);
             }
             (Ok(Answer::Pieces { chain, have }), _) => self.course.handle_have(source, chain, have, now),
             (Ok(Answer::Lacking), Some(piece)) => self.course.handle_lacking(source, piece, now),
-            (Ok(Answer::Body { .. } | Answer::Lacking | Answer::Missing | Answer::TooMuch), _)
+            (Ok(Answer::Body { .. } | Answer::Holds(_) | Answer::Lacking | Answer::Missing | Answer::TooMuch), _)
             | (Err(peer::Failure::Unwelcome), _) => self.course.handle_gone(source),
             (Ok(Answer::Busy(pause)), piece) => self.course.handle_failed(source, piece, Some(pause), now),
             (Err(_), piece) => self.course.handle_failed(source, piece, None, now),
@@ -353,7 +352,7 @@ impl<'a> Flight<'a> {
                 }
             }
             Came::Bytes(mut bytes) => {
-                self.received += bytes.len() as u64;
+                self.count(bytes.len());
                 self.from_mirror += bytes.len() as u64;
                 self.shared.tally.add_mirror(bytes.len() as u64);
                 let stream = self.stream.as_mut().expect("the bytes are the stream's");
@@ -380,6 +379,15 @@ impl<'a> Flight<'a> {
         }
     }
 
+    /// A source gave bytes. Readers that wait for proof hear of it when they ask.
+    fn count(&mut self, bytes: usize) {
+        self.received += bytes as u64;
+        self.lead.progress.send_if_modified(|progress| {
+            progress.received = self.received;
+            false
+        });
+    }
+
     fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
         tracing::debug!(file = self.lead.vouched.path(), fatal, %why, "the mirror broke off");
         self.stream = None;
@@ -402,7 +410,10 @@ impl<'a> Flight<'a> {
         // Whoever gets a byte that is not proven can only be told so if that is remembered, over restarts too.
         if until < self.expected.size && self.mark.is_none() {
             match self.shared.store.mark_released(self.expected.hash) {
-                Ok(mark) => self.mark = Some(mark),
+                Ok(mark) => {
+                    self.mark = Some(mark);
+                    self.lead.progress.send_modify(|progress| progress.is_doubtful = mark == Mark::Already);
+                }
                 Err(error) => {
                     tracing::warn!(%error, "cannot mark what is passed on; it waits until it is proven");
                     return self.course.handle_unmarked();
@@ -416,12 +427,12 @@ impl<'a> Flight<'a> {
     /// A download that nobody reads any more ends, unless half of it is there.
     fn check_deserted(&mut self) -> Result<(), Failure> {
         // One receiver waits in the table of flights, one in the lead.
-        if self.lead.progress.receiver_count() > 2 || 2 * self.course.missing() < self.expected.pieces() {
-            self.deserted_since = None;
-            return Ok(());
+        let has_readers = self.lead.progress.receiver_count() > 2;
+        let (missing, pieces) = (self.course.missing(), self.expected.pieces());
+        if self.audience.is_gone(has_readers, missing, pieces, Instant::now()) {
+            return Err(Failure::Deserted);
         }
-        let since = *self.deserted_since.get_or_insert_with(Instant::now);
-        if since.elapsed() > DESERTED { Err(Failure::Deserted) } else { Ok(()) }
+        Ok(())
     }
 
     /// How many peers were found that have the file, once all who can be found were named.

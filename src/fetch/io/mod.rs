@@ -4,6 +4,8 @@ mod flight;
 pub(super) mod growing;
 mod stream;
 pub(super) mod tally;
+#[cfg(test)]
+mod tests;
 
 use futures_util::{StreamExt, stream::BoxStream};
 use tokio::sync::watch;
@@ -53,8 +55,9 @@ pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'
 }
 
 /// Lets readers have the rest, then puts the file into the store. Until it is there, others still follow this flight.
-async fn keep(lead: Lead, partial: Partial, verified: Verified, unmark: bool) {
+async fn keep(lead: Lead, mut partial: Partial, verified: Verified, unmark: bool) {
     finish(&lead.progress, Ok(()));
+    partial.set_modified(lead.progress.borrow().last_modified.clone());
     let (store, vouched) = (lead.shared.store.clone(), lead.vouched.clone());
     let kept = tokio::task::spawn_blocking(move || {
         let hash = vouched.expected().hash;

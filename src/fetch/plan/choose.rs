@@ -11,7 +11,7 @@ use crate::{
 };
 
 use super::{
-    FIRST_SPECULATION, IN_FLIGHT, Plan, SPECULATION, TRIALS, WINDOW, Wish,
+    Call, FIRST_SPECULATION, IN_FLIGHT, Plan, SPECULATION, TRIALS, WINDOW, Wish,
     peer::{Chain, Peer},
 };
 
@@ -73,7 +73,7 @@ impl Plan {
 
     fn ask(&mut self, source: SourceId, piece: usize, now: Instant) -> Wish {
         self.peer(source).asked.push_back(super::peer::Asked { piece, since: now });
-        Wish::AskPiece { source, piece }
+        Wish::Call(Call::Piece { source, piece })
     }
 
     fn usable(&self, ledger: &Ledger, now: Instant) -> impl Iterator<Item = (SourceId, &Peer)> {
@@ -159,12 +159,12 @@ impl Plan {
 
     /// Whether more may be asked for on the word of claims.
     pub(super) fn has_room(&self, ledger: &Ledger, now: Instant) -> bool {
-        let open = |peer: &Peer| peer.asked.iter().filter(|asked| ledger.is_missing(asked.piece)).count();
-        let speculative = ledger.unproven() + self.peers.iter().map(open).sum::<usize>();
+        let open = self.peers.iter().flat_map(|peer| &peer.asked).filter(|asked| ledger.is_missing(asked.piece));
         if ledger.anchor() == self.pieces {
-            return speculative < FIRST_SPECULATION;
+            return ledger.unproven() + open.count() < FIRST_SPECULATION;
         }
-        speculative < SPECULATION + self.allowance(ledger, now)
+        let others = open.filter(|asked| asked.piece + 1 != ledger.anchor()).count();
+        ledger.unproven() + others < SPECULATION + self.allowance(ledger, now)
     }
 
     /// What the others bring while the anchor waits for a peer that is slower than they are.

@@ -109,6 +109,7 @@ impl Plan {
     /// Bytes of the mirror's stream came.
     pub fn handle_mirror_bytes(&mut self, bytes: usize, now: Instant) {
         let Some(run) = &mut self.mirror.run else { return };
+        self.moved = now;
         run.bytes += bytes as u64;
         run.heard = now;
         if run.bytes >= PROGRESS {
@@ -243,7 +244,7 @@ impl Plan {
             return false;
         }
         let useful = || self.peers.iter().filter(|peer| peer.is_usable(now));
-        let helpers = useful().next().is_some();
+        let helpers = useful().any(|peer| !peer.put_off);
         match self.mirror_use {
             MirrorUse::First => true,
             MirrorUse::Sparing if now < self.grace_until && !self.holders_ended && !helpers => false,
@@ -283,11 +284,12 @@ impl Plan {
         (front + 1..limit).find(|&piece| !ledger.is_missing(piece) || self.is_underway(piece, now)).unwrap_or(limit)
     }
 
-    /// Whether a measured peer was asked for the piece and is expected to bring it before the mirror could.
+    /// Whether a measured peer, one that gives what it is asked for, was asked for the piece and is expected to bring it before the mirror could.
     fn is_underway(&self, piece: usize, now: Instant) -> bool {
         let mirror = self.mirror.piece_time();
         let sooner = |expected: Instant| now < expected + mirror && expected < now + 2 * mirror;
-        self.peers.iter().filter(|peer| peer.rate.is_some()).filter_map(|peer| peer.expected(piece)).any(sooner)
+        let counts = |peer: &&Peer| peer.rate.is_some() && !peer.put_off;
+        self.peers.iter().filter(counts).filter_map(|peer| peer.expected(piece)).any(sooner)
     }
 
     /// The pieces that the mirror is about to bring; a byte fetched twice helps nobody.

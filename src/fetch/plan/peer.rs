@@ -84,6 +84,8 @@ pub(super) struct Peer {
     pub is_whole: bool,
     /// It did not give a piece that it was asked for, and none since.
     pub refused: bool,
+    /// It failed at what it was asked last, or put it off, and has given no piece since: nobody waits for it.
+    pub put_off: bool,
     /// Its pieces fitted no claim once before; the next time it is out.
     pub second_chance: bool,
 }
@@ -105,6 +107,7 @@ impl Peer {
             have: Have::All,
             is_whole: false,
             refused: false,
+            put_off: false,
             second_chance: false,
         }
     }
@@ -127,6 +130,7 @@ impl Peer {
         self.handle_answered(piece, now);
         self.given += 1;
         self.refused = false;
+        self.put_off = false;
         self.strikes = 0;
     }
 

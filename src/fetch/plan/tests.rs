@@ -171,11 +171,13 @@ fn peers_that_say_that_they_have_all_and_give_nothing_do_not_keep_the_mirror_fro
         for _second in 0..20 {
             for wish in world.wishes() {
                 match wish {
-                    Wish::AskPiece { source, piece } => {
+                    Wish::Call(Call::Piece { source, piece }) => {
                         let pause = Some(Duration::from_secs(1)).filter(|_| source.0 % 2 == 0);
                         world.plan.handle_failed(source, Some(piece), pause, world.now);
                     }
-                    Wish::AskHave { source } => world.plan.handle_have(source, Some(all_but_the_last()), world.now),
+                    Wish::Call(Call::Have { source }) => {
+                        world.plan.handle_have(source, Some(all_but_the_last()), world.now);
+                    }
                     Wish::Stream { .. } => world.bring_front(),
                     _ => {}
                 }

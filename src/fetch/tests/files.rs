@@ -1,15 +1,24 @@
 //! Files to be downloaded, and the false copies of them that liars hold.
 
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+};
+
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use crate::hash::{ContentHash, Expected, Hasher, PIECE_SIZE, PieceChain, State, Step};
+
+use super::server::Manner;
 
 #[derive(Clone)]
 pub struct File {
     pub bytes: Bytes,
     pub expected: Expected,
     pub chain: PieceChain,
+    /// The chains of liars, each made once.
+    told: Arc<Mutex<HashMap<Manner, PieceChain>>>,
 }
 
 impl File {
@@ -33,7 +42,7 @@ impl File {
         let mut hasher = Hasher::new(&expected);
         hasher.update(&bytes);
         let chain = hasher.finish().expect("its own hash").chain().clone();
-        Self { bytes, expected, chain }
+        Self { bytes, expected, chain, told: Arc::default() }
     }
 
     pub fn pieces(&self) -> usize {
@@ -49,6 +58,17 @@ impl File {
         let mut bytes = self.piece(index).to_vec();
         bytes[0] ^= salt | 1;
         bytes.into()
+    }
+
+    /// The chain that a peer of that manner tells.
+    pub fn chain_told(&self, manner: Manner) -> PieceChain {
+        let make = || match manner {
+            Manner::LiesConsistently(bad) => self.chain_of_flipped(bad),
+            Manner::FalseChain(bad) => self.chain_false_at(bad),
+            Manner::Forks { fork, salt } => self.chain_false_before(fork, salt),
+            _ => self.chain.clone(),
+        };
+        self.told.lock().expect("nobody panics with it").entry(manner).or_insert_with(make).clone()
     }
 
     /// The chain that belongs to a copy with that piece flipped, from there to the end.

@@ -1,9 +1,8 @@
-//! The world of a simulation: a heap of events, links with a rate and a delay, and clients that drive real courses.
+//! The world of a simulation: a heap of events, links with a rate and a delay, and who is at their ends.
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet, VecDeque},
-    net::SocketAddr,
+    collections::{BinaryHeap, HashMap, VecDeque},
     ops::Range,
     time::{Duration, Instant},
 };
@@ -12,15 +11,14 @@ use bytes::Bytes;
 
 use crate::{
     fetch::{
-        course::{Course, Deed, Outcome, Sent, Setup},
-        ledger::{Grade, MIRROR, SourceId},
+        course::Setup,
         plan::{Measure, MirrorUse},
     },
     hash::PieceChain,
-    peer::{Answer, Ask, pipeline::Pipeline},
 };
 
 use super::{
+    client::{Client, Errand},
     files::File,
     server::{self, After, Asked, Manner, Stock},
 };
@@ -28,7 +26,7 @@ use super::{
 /// Bytes that travel at a time.
 const CHUNK: usize = 64 * 1024;
 /// Time without a byte after which a connection that owes answers is given up, as the pool has it.
-const SILENCE: Duration = Duration::from_secs(10);
+pub const SILENCE: Duration = Duration::from_secs(10);
 /// Time after which a peer that cannot be reached is given up, as the pool has it.
 const UNREACHABLE: Duration = Duration::from_secs(3);
 
@@ -76,6 +74,8 @@ pub struct Setting {
     pub mirror: Option<Node>,
     pub peers: Vec<Node>,
     pub hearsay: Vec<PieceChain>,
+    /// When no more peers are looked for; without it, when the last is found.
+    pub search_ends: Option<Duration>,
     /// Clients that start at once and find each other after that time, over uplinks of that rate.
     pub swarm: Option<(usize, Duration, f64)>,
     pub seed: u64,
@@ -83,7 +83,7 @@ pub struct Setting {
 
 impl Setting {
     pub fn new(mirror_use: MirrorUse, mirror: Option<Node>, peers: Vec<Node>) -> Self {
-        Self { mirror_use, mirror, peers, hearsay: Vec::new(), swarm: None, seed: 0 }
+        Self { mirror_use, mirror, peers, hearsay: Vec::new(), search_ends: None, swarm: None, seed: 0 }
     }
 
     pub fn go(self, file: &File) -> World<'_> {
@@ -127,53 +127,6 @@ struct Server {
     /// Bytes to be sent, connection by connection, in turns; an empty chunk closes.
     lanes: VecDeque<(Lane, VecDeque<Bytes>)>,
     is_serving: bool,
-}
-
-struct Connection {
-    pipeline: Pipeline,
-    epoch: u32,
-    heard: Instant,
-    asks: HashMap<u64, Option<usize>>,
-    next: u64,
-    is_open: bool,
-}
-
-pub struct Client {
-    course: Course,
-    pub disk: Vec<u8>,
-    servers: Vec<usize>,
-    connections: HashMap<usize, Connection>,
-    cancelled: HashSet<(SourceId, usize)>,
-    mirror_answer: u32,
-    wakes: u64,
-    lent: Vec<Option<Grade>>,
-    pub received: u64,
-    pub from_mirror: u64,
-    /// By their number among the peers.
-    pub convicted: HashSet<usize>,
-    pub paused: HashSet<usize>,
-    pub released: u64,
-    /// What a reader has that reads at once, and asks again when it is cut.
-    reader: Vec<u8>,
-    /// Whether it ever had a wrong byte.
-    was_wrong: bool,
-    /// How often it was cut.
-    pub cuts: usize,
-    pub first_source_byte: Option<Duration>,
-    pub first_byte: Option<Duration>,
-    released_at: Duration,
-    pub longest_gap: Duration,
-    pub end: Option<(Duration, Outcome)>,
-}
-
-impl Client {
-    pub fn is_proven(&self) -> bool {
-        matches!(self.end, Some((_, Outcome::Proven(_))))
-    }
-
-    pub fn took(&self) -> f64 {
-        self.end.as_ref().expect("it has ended").0.as_secs_f64()
-    }
 }
 
 pub struct World<'a> {
@@ -232,31 +185,9 @@ impl<'a> World<'a> {
             cautious: false,
             seed: setting.seed.wrapping_mul(1000) + client as u64,
         };
-        let mut course = Course::new(setup, self.now);
-        setting.hearsay.iter().for_each(|chain| course.handle_hearsay(chain.clone()));
-        self.clients.push(Client {
-            course,
-            disk: vec![0; file.bytes.len()],
-            servers: Vec::new(),
-            connections: HashMap::new(),
-            cancelled: HashSet::new(),
-            mirror_answer: 0,
-            wakes: 0,
-            lent: vec![None; file.pieces()],
-            received: 0,
-            from_mirror: 0,
-            convicted: HashSet::new(),
-            paused: HashSet::new(),
-            released: 0,
-            reader: Vec::new(),
-            was_wrong: false,
-            cuts: 0,
-            first_source_byte: None,
-            first_byte: None,
-            released_at: Duration::ZERO,
-            longest_gap: Duration::ZERO,
-            end: None,
-        });
+        let mut it = Client::new(setup, setting.seed, self.now);
+        setting.hearsay.iter().for_each(|chain| it.course.handle_hearsay(chain.clone()));
+        self.clients.push(it);
         let mut last = Duration::from_millis(400);
         for server in 0..self.servers.len() {
             let Server { kind, node, .. } = &self.servers[server];
@@ -271,7 +202,7 @@ impl<'a> World<'a> {
                 self.after(found, Event::Found { client, server });
             }
         }
-        self.after(last, Event::SearchEnds { client });
+        self.after(self.setting.search_ends.unwrap_or(last), Event::SearchEnds { client });
         self.after(Duration::ZERO, Event::Wake { client, number: 0 });
     }
 
@@ -308,15 +239,16 @@ impl<'a> World<'a> {
             Event::MirrorRequest { client, answer, bytes } => self.answer_of_mirror(client, answer, bytes),
             Event::Serve { server } => self.serve(server),
             Event::Arrives { lane, server, bytes } => self.arrive(lane, server, &bytes),
-            Event::Lost { client, server, epoch } => self.lose(client, server, epoch),
+            Event::Lost { client, server, epoch } => {
+                self.clients[client].lose(server, epoch, self.now);
+                self.pump(client);
+            }
             Event::Silence { client, server, epoch } => {
-                let heard = self.clients[client].connections.get(&server).map(|connection| connection.heard);
-                if heard.is_some_and(|heard| self.now >= heard + SILENCE) {
-                    self.lose(client, server, epoch);
-                }
+                self.clients[client].handle_silence(server, epoch, self.now);
+                self.pump(client);
             }
             Event::Wake { client, number } => {
-                if self.clients[client].wakes == number {
+                if self.clients[client].is_asleep(number) {
                     self.pump(client);
                 }
             }
@@ -327,149 +259,37 @@ impl<'a> World<'a> {
         let node = self.servers[server].node;
         let measure =
             Measure { rate: node.known.then_some(node.rate), round_trip: node.known.then_some(2 * node.delay) };
-        let it = &mut self.clients[client];
-        if it.course.handle_holder(measure, self.now).is_some() {
-            it.servers.push(server);
-        }
+        self.clients[client].find(server, measure, self.now);
     }
 
     /// Carries out all that a client's course wants done.
     fn pump(&mut self, client: usize) {
-        let now = self.now;
-        while self.clients[client].end.is_none()
-            && let Some(deed) = self.clients[client].course.poll(now)
-        {
-            self.carry_out(client, deed);
+        for errand in self.clients[client].pump(self.file, self.now) {
+            self.carry_out(client, errand);
         }
-        let took = now - self.start;
-        let it = &mut self.clients[client];
-        if it.end.is_none()
-            && let Some(outcome) = it.course.outcome()
-        {
-            if matches!(outcome, Outcome::Proven(_)) {
-                assert!(it.disk == self.file.bytes, "SEED={}: proven, and wrong on disk", self.setting.seed);
-                assert_eq!(it.released, self.file.expected.size, "SEED={}: not all released", self.setting.seed);
-                assert!(it.reader == self.file.bytes, "SEED={}: a reader completed wrong bytes", self.setting.seed);
-            }
-            assert!(it.cuts <= 1, "SEED={}: a reader was cut {} times", self.setting.seed, it.cuts);
-            let is_clean = matches!(outcome, Outcome::Proven(_)) && it.course.tainted().is_none();
-            assert!(!(is_clean && it.was_wrong), "SEED={}: wrong bytes left and are forgotten", self.setting.seed);
-            it.end = Some((took, outcome));
-        }
-        it.wakes += 1;
-        let (wake, number) = (it.course.next_wake(now), it.wakes);
-        if it.end.is_none() {
-            self.after(wake.max(now) - now, Event::Wake { client, number });
+        if let Some((wake, number)) = self.clients[client].next_wake(self.now) {
+            self.after(wake - self.now, Event::Wake { client, number });
         }
     }
 
-    fn carry_out(&mut self, client: usize, deed: Deed) {
-        let now = self.now;
-        let file = self.file;
-        match deed {
-            Deed::Ask { source, piece } => self.ask(client, source, Some(piece)),
-            Deed::AskHave { source } => self.ask(client, source, None),
-            Deed::Stream { bytes } => {
-                let it = &mut self.clients[client];
-                it.mirror_answer += 1;
-                let answer = it.mirror_answer;
+    fn carry_out(&mut self, client: usize, errand: Errand) {
+        match errand {
+            Errand::Stream { answer, bytes } => {
                 let delay = self.setting.mirror.expect("the course was told whether there is one").delay;
                 self.after(delay, Event::MirrorRequest { client, answer, bytes });
             }
-            deed => {
-                let it = &mut self.clients[client];
-                match deed {
-                    Deed::Cancel { source, piece } => {
-                        it.cancelled.insert((source, piece));
-                    }
-                    Deed::Halt => it.mirror_answer += 1,
-                    Deed::Compare { at, bytes } => {
-                        if it.disk[at as usize..at as usize + bytes.len()] != bytes[..] {
-                            it.course.handle_differing(at);
+            Errand::Send { server, epoch, wire } => {
+                let Node { delay, manner, .. } = self.servers[server].node;
+                match manner {
+                    Manner::Dead => self.after(UNREACHABLE, Event::Lost { client, server, epoch }),
+                    Manner::Refuses => self.after(2 * delay, Event::Lost { client, server, epoch }),
+                    _ => {
+                        for asked in server::requests(&wire) {
+                            self.after(delay, Event::Request { server, lane: Lane { client, epoch }, asked });
                         }
+                        self.after(SILENCE, Event::Silence { client, server, epoch });
                     }
-                    Deed::Write { at, bytes } => {
-                        it.disk[at as usize..at as usize + bytes.len()].copy_from_slice(&bytes);
-                    }
-                    Deed::Reread { piece } => {
-                        let span = file.expected.span(piece);
-                        let bytes = it.disk[span.start as usize..span.end as usize].to_vec();
-                        it.course.handle_reread(piece, &bytes);
-                    }
-                    Deed::Lend { piece, grade } => it.lent[piece] = Some(grade),
-                    Deed::Unlend { piece } => it.lent[piece] = None,
-                    Deed::Convict { source, .. } => {
-                        assert_ne!(source, MIRROR);
-                        let server = it.servers[source.0 as usize - 1];
-                        it.convicted.insert(server);
-                        it.connections.entry(server).and_modify(|connection| connection.is_open = false);
-                    }
-                    Deed::Pause { source } => {
-                        it.paused.insert(it.servers[source.0 as usize - 1]);
-                    }
-                    Deed::Credit { .. } => {}
-                    Deed::Release { until } => {
-                        assert!(until > it.released);
-                        let took = now - self.start;
-                        it.longest_gap = it.longest_gap.max(took - it.released_at);
-                        (it.released, it.released_at) = (until, took);
-                        it.first_byte.get_or_insert(took);
-                        if let Some(new) = it.disk.get(it.reader.len()..until as usize) {
-                            it.was_wrong |= *new != file.bytes[it.reader.len()..until as usize];
-                            it.reader.extend_from_slice(new);
-                        }
-                    }
-                    Deed::Cut { from } => {
-                        it.released = 0;
-                        if it.reader.len() as u64 > from {
-                            it.reader.clear();
-                            it.cuts += 1;
-                        }
-                    }
-                    Deed::Ask { .. } | Deed::AskHave { .. } | Deed::Stream { .. } => unreachable!("done above"),
                 }
-            }
-        }
-    }
-
-    fn ask(&mut self, client: usize, source: SourceId, piece: Option<usize>) {
-        let (now, expected) = (self.now, self.file.expected);
-        let it = &mut self.clients[client];
-        let server = it.servers[source.0 as usize - 1];
-        let address = SocketAddr::from(([127, 0, 0, 1], server as u16 + 1));
-        let fresh = |epoch| Connection {
-            pipeline: Pipeline::new(address),
-            epoch,
-            heard: now,
-            asks: HashMap::new(),
-            next: 0,
-            is_open: true,
-        };
-        let connection = it.connections.entry(server).or_insert_with(|| fresh(0));
-        if !connection.is_open {
-            *connection = fresh(connection.epoch + 1);
-        }
-        if connection.asks.is_empty() {
-            connection.heard = now;
-        }
-        piece.into_iter().for_each(|piece| {
-            it.cancelled.remove(&(source, piece));
-        });
-        let ask = piece.map_or(Ask::Chain { file: expected }, |index| Ask::Piece { file: expected, index });
-        connection.pipeline.ask(connection.next, ask);
-        connection.asks.insert(connection.next, piece);
-        connection.next += 1;
-        let epoch = connection.epoch;
-        let wire = connection.pipeline.poll_transmit().expect("an ask was just made");
-        let (delay, manner) = (self.servers[server].node.delay, self.servers[server].node.manner);
-        match manner {
-            Manner::Dead => self.after(UNREACHABLE, Event::Lost { client, server, epoch }),
-            Manner::Refuses => self.after(2 * delay, Event::Lost { client, server, epoch }),
-            _ => {
-                for asked in server::requests(&wire) {
-                    self.after(delay, Event::Request { server, lane: Lane { client, epoch }, asked });
-                }
-                self.after(SILENCE, Event::Silence { client, server, epoch });
             }
         }
     }
@@ -574,110 +394,24 @@ impl<'a> World<'a> {
     }
 
     fn arrive(&mut self, lane: Lane, server: usize, bytes: &Bytes) {
-        let now = self.now;
-        let took = now - self.start;
-        let it = &mut self.clients[lane.client];
-        if it.end.is_some() {
-            return;
-        }
-        if self.servers[server].kind == Kind::Mirror {
-            if it.mirror_answer != lane.epoch {
-                return;
-            }
-            if bytes.is_empty() {
-                it.mirror_answer += 1;
-                it.course.handle_mirror_failed(false, now);
-                let mirror = &mut self.servers[server].node;
-                if std::mem::take(&mut mirror.changes) {
-                    mirror.manner = Manner::Honest;
-                    it.course.handle_mirror_changed();
-                }
-            } else {
-                it.received += bytes.len() as u64;
-                it.from_mirror += bytes.len() as u64;
-                it.first_source_byte.get_or_insert(took);
-                it.course.handle_mirror_bytes(bytes, now);
-            }
-            return self.pump(lane.client);
-        }
-        if bytes.is_empty() {
-            return self.lose(lane.client, server, lane.epoch);
-        }
-        let known = it.connections.get_mut(&server);
-        let Some(connection) = known.filter(|connection| connection.is_open && connection.epoch == lane.epoch) else {
-            return;
-        };
-        it.received += bytes.len() as u64;
-        it.first_source_byte.get_or_insert(took);
-        connection.heard = now;
-        connection.pipeline.handle_bytes(bytes);
-        loop {
-            let it = &mut self.clients[lane.client];
-            let Some(connection) = it.connections.get_mut(&server).filter(|connection| connection.is_open) else {
-                break;
-            };
-            match connection.pipeline.poll_answer() {
-                Ok(Some((id, answer))) => {
-                    let piece = connection.asks.remove(&id).expect("asked once, answered once");
-                    self.take(lane.client, server, piece, answer);
-                }
-                Ok(None) => {
-                    if !self.clients[lane.client].connections[&server].asks.is_empty() {
-                        let Lane { client, epoch } = lane;
-                        self.after(SILENCE, Event::Silence { client, server, epoch });
-                    }
-                    break;
-                }
-                Err(_) => {
-                    self.lose(lane.client, server, lane.epoch);
-                    break;
-                }
-            }
-        }
-        self.pump(lane.client);
-    }
-
-    fn take(&mut self, client: usize, server: usize, piece: Option<usize>, answer: Answer) {
-        let now = self.now;
+        let Lane { client, epoch } = lane;
         let it = &mut self.clients[client];
-        let source = it.source(server);
-        match (answer, piece) {
-            (Answer::Body { bytes, chain, unproven }, Some(piece)) => {
-                if it.cancelled.remove(&(source, piece)) {
-                    return;
-                }
-                let grade = if unproven { Grade::Raw } else { Grade::Proven };
-                it.course.handle_piece(source, piece, Sent { bytes, chain, grade }, Measure::default(), now);
-            }
-            (Answer::Pieces { chain, have }, _) => it.course.handle_have(source, chain, have, now),
-            (Answer::Lacking, Some(piece)) => it.course.handle_lacking(source, piece, now),
-            (Answer::Busy(pause), piece) => it.course.handle_failed(source, piece, Some(pause), now),
-            (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Body { .. }, _) => {
-                it.course.handle_gone(source);
-            }
-        }
-    }
-
-    fn lose(&mut self, client: usize, server: usize, epoch: u32) {
-        let now = self.now;
-        let it = &mut self.clients[client];
-        let source = it.source(server);
-        let Some(connection) = it.connections.get_mut(&server) else { return };
-        if !connection.is_open || connection.epoch != epoch {
+        let is_mirror = self.servers[server].kind == Kind::Mirror;
+        if it.end.is_some() || is_mirror && it.mirror_answer != epoch {
             return;
         }
-        connection.is_open = false;
-        let asks: Vec<_> = connection.asks.drain().map(|(_, piece)| piece).collect();
-        for piece in asks {
-            it.course.handle_failed(source, piece, None, now);
+        if is_mirror {
+            it.handle_mirror(bytes, self.now);
+            let mirror = &mut self.servers[server].node;
+            if bytes.is_empty() && std::mem::take(&mut mirror.changes) {
+                mirror.manner = Manner::Honest;
+                it.course.handle_mirror_changed();
+            }
+        } else if bytes.is_empty() {
+            it.lose(server, epoch, self.now);
+        } else if it.handle_bytes(server, epoch, bytes, self.now) {
+            self.after(SILENCE, Event::Silence { client, server, epoch });
         }
         self.pump(client);
-    }
-}
-
-impl Client {
-    fn source(&self, server: usize) -> SourceId {
-        let index = self.servers.iter().position(|known| *known == server).expect("it was found before it was asked");
-        SourceId(index as u32 + 1)
     }
 }

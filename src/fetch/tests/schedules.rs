@@ -122,6 +122,29 @@ fn any_download_with_one_honest_source_ends_in_the_right_file_and_convicts_no_ho
 }
 
 #[test]
+fn any_download_without_an_honest_source_ends() {
+    let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
+    let seeds = first.map_or(0..600, |seed: u64| seed..seed + 1);
+    for seed in seeds {
+        let rng = &mut StdRng::seed_from_u64(seed);
+        let file = &FILES[rng.random_range(0..FILES.len())];
+        let mut setting = random_setting(rng, file.pieces(), file, seed);
+        for peer in setting.peers.iter_mut().filter(|peer| peer.manner == Manner::Honest) {
+            peer.manner = [Manner::Busy, Manner::Silent, Manner::Trickles, Manner::Cuts][rng.random_range(0..4)];
+        }
+        if let Some(mirror) = setting.mirror.as_mut().filter(|mirror| mirror.manner == Manner::Honest) {
+            mirror.manner = [Manner::Silent, Manner::Dead][rng.random_range(0..2)];
+        }
+        let world = setting.clone().go(file);
+        let took = world.clients[0].took();
+        // The mirror's bytes count as something that comes, until the whole of it is known to be false.
+        let slowest = setting.peers.iter().chain(&setting.mirror).map(|node| node.rate).fold(f64::MAX, f64::min);
+        let bound = 400.0 + 3.0 * file.expected.size as f64 / slowest;
+        assert!(took <= bound, "SEED={seed}: {took:.0} s, not {bound:.0}: {:?}: {setting:?}", world.clients[0].end);
+    }
+}
+
+#[test]
 fn whatever_a_mirror_gave_before_it_broke_off_or_changed_no_reader_completes_wrong_bytes() {
     let first = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok());
     let seeds = first.map_or(0..400, |seed: u64| seed..seed + 1);

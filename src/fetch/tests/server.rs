@@ -10,7 +10,7 @@ use crate::{
 use super::files::File;
 
 /// How a peer behaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Manner {
     Honest,
     /// A flipped byte in this piece; the chain is true.
@@ -126,12 +126,7 @@ pub fn answer(file: &File, manner: Manner, asked: Asked) -> Option<(Vec<Bytes>, 
     let honest = || Stock { file, lent: None }.answer(asked);
     let stays = |answer| Some((answer, After::Stays));
     let closes = |answer| Some((answer, After::Closes));
-    let chain = match manner {
-        Manner::LiesConsistently(bad) => file.chain_of_flipped(bad),
-        Manner::FalseChain(bad) => file.chain_false_at(bad),
-        Manner::Forks { fork, salt } => file.chain_false_before(fork, salt),
-        _ => file.chain.clone(),
-    };
+    let chain = file.chain_told(manner);
     let lie = |bytes: Bytes| match asked {
         Asked::Have => stays(good(200, &chain_field(&chain), chain.encode().into())),
         Asked::Piece(piece) => stays(piece_answer(file, piece, bytes, &chain_field(&chain))),

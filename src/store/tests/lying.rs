@@ -95,15 +95,6 @@ impl LyingDisk {
         locked(&self.0).syncs
     }
 
-    /// Flips a bit on the disk.
-    pub fn flip(&self, path: &Path) {
-        let state = locked(&self.0);
-        let file = &state.files[&state.names[path]].file;
-        let mut bytes = content(file);
-        bytes[0] ^= 1;
-        file.write_all_at(&bytes[..1], 0).unwrap();
-    }
-
     fn call<T>(&self, call: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = locked(&self.0);
         state.fault()?;

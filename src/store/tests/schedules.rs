@@ -21,7 +21,7 @@ const DISK: u64 = 60_000;
 const MIN_FREE: u64 = 5_000;
 
 /// Lives in all; `APT_HUDDLE_SCHEDULES` says otherwise.
-const SCHEDULES: u64 = 2_000;
+const SCHEDULES: u64 = 1_000;
 
 /// A store that goes through power cuts.
 struct Life {
@@ -76,7 +76,7 @@ impl Life {
 
     fn read(&self, store: &Store, file: &[u8]) {
         if let Ok(Some(blob)) = store.open_object(expected(file).hash) {
-            assert_eq!(blob.read(0, file.len()).unwrap(), file, "seed {}", self.seed);
+            assert!(blob.read(0, file.len()).unwrap() == file, "seed {}: a wrong byte", self.seed);
         }
     }
 
@@ -119,10 +119,14 @@ impl Life {
             assert_eq!(row, Ok(content.len() as i64), "seed {seed}");
             bytes += content.len() as u64;
         }
-        let rows: usize = reader.query_row("SELECT count(*) FROM object", [], |row| row.get(0)).unwrap();
+        let rows: u32 = reader.query_row("SELECT count(*) FROM object", [], |row| row.get(0)).unwrap();
         drop(reader);
         let snapshot = store.snapshot();
-        assert_eq!((rows, snapshot.objects, snapshot.bytes), (objects.len(), objects.len(), bytes), "seed {seed}");
+        assert_eq!(
+            (rows as usize, snapshot.objects, snapshot.bytes),
+            (objects.len(), objects.len(), bytes),
+            "seed {seed}"
+        );
         assert!(snapshot.bytes + snapshot.left <= QUOTA, "seed {seed}: {snapshot:?}");
         assert_eq!((snapshot.partials, snapshot.in_flight), (0, 0), "seed {seed}");
     }
@@ -232,7 +236,7 @@ fn what_an_interrupted_download_left_is_gone_on_with_or_gone_and_never_wrong() {
             let mut read = vec![0; (span.end - span.start) as usize];
             partial.read_at(span.start, &mut read).unwrap();
             assert_eq!((step.index(), step.from()), (piece, at), "seed {seed}");
-            assert_eq!(read, file[span.start as usize..span.end as usize], "seed {seed}");
+            assert!(read == file[span.start as usize..span.end as usize], "seed {seed}: a wrong byte");
             at = step.to();
         }
         partial.write_at(0, &file).unwrap();

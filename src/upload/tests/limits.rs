@@ -110,6 +110,73 @@ async fn a_peer_that_does_not_read_loses_its_place() {
     port.stop().await;
 }
 
+/// Peers of these addresses that ask for a file and read no more than that it comes.
+fn slow(port: &Port, file: &[u8], addresses: impl Iterator<Item = u8>) -> Vec<TcpStream> {
+    let ask = |from| {
+        let mut peer = port.connect(from);
+        peer.write_all(request(file).as_bytes()).unwrap();
+        peer.read_exact(&mut [0; 12]).unwrap();
+        peer
+    };
+    addresses.map(ask).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_slow_addresses_that_hold_all_places_do_not_keep_a_fifth_out() {
+    let port = port(&Config { uploads: 8, uploads_per_address: 2, ..Config::default() });
+    let file = content(24 << 20);
+    port.hold(1, PUBLIC, true, &[&file]);
+    let slow = slow(&port, &file, (2..6).chain(2..6));
+    assert_eq!(port.meter.snapshot().active, 8);
+    let began = Instant::now();
+    while port.ask_from(6, "HEAD", &path(&file), "").status != 200 {}
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(port.meter.snapshot().active, 7, "one of those who had two has one");
+    take(port.connect(6), &file);
+    drop(slow);
+    port.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_slow_addresses_that_hold_a_place_each_lose_it_when_somebody_waits() {
+    let patience = Patience { window: Duration::from_secs(8), ..Patience::default() };
+    let port = port(&Config { uploads: 4, patience, ..Config::default() });
+    let file = content(24 << 20);
+    port.hold(1, PUBLIC, true, &[&file]);
+    let slow = slow(&port, &file, 2..6);
+    let began = Instant::now();
+    while port.ask_from(6, "HEAD", &path(&file), "").status != 200 {}
+    assert!(began.elapsed() < patience.window / 2, "{:?}", began.elapsed());
+    drop(slow);
+    port.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn addresses_that_hold_all_connections_give_one_up_to_who_has_none() {
+    let port = port(&Config { connections: 8, connections_per_address: 4, ..Config::default() });
+    let file = content(2000);
+    port.hold(1, PUBLIC, true, &[&file]);
+    let mut idle = Vec::new();
+    for from in (0..4).flat_map(|_| [2, 3]) {
+        let mut peer = port.connect(from);
+        peer.write_all(request(&file).as_bytes()).unwrap();
+        peer.read_exact(&mut [0; 12]).unwrap();
+        idle.push(peer);
+    }
+    let began = Instant::now();
+    loop {
+        // One that finds no seat is closed without a word.
+        let mut peer = port.connect(4);
+        let mut bytes = Vec::new();
+        let asked = peer.write_all((request(&file).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n")).as_bytes());
+        if asked.is_ok() && peer.read_to_end(&mut bytes).is_ok() && bytes.ends_with(&file) {
+            break;
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    port.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_on_which_nothing_is_sent_ends_whatever_trickles_in() {
     let patience = Patience { silence: Duration::from_millis(500), ..Patience::default() };

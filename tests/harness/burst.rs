@@ -1,4 +1,4 @@
-//! A client as apt is one: one connection, several questions ahead, answers in order; every byte is hashed.
+//! Many files over one connection, as apt fetches them: several questions ahead, answers in order, every byte hashed.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -10,7 +10,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use crate::harness::{archive::Package, deb::hex};
+use super::{archive::Package, deb::hex};
 
 /// Questions ahead of the answer that is read: apt's `Acquire::http::Pipeline-Depth`.
 const AHEAD: usize = 10;

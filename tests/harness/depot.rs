@@ -1,10 +1,8 @@
 //! Packages of wanted sizes, signed, and a mirror that has them.
 
-use std::path::PathBuf;
-
 use tempfile::TempDir;
 
-use crate::harness::{
+use super::{
     archive::{FIRST_DATE, Package, SUITE},
     deb::Size,
     mirror::Mirror,
@@ -27,11 +25,11 @@ impl Depot {
         let dir = scratch("depot-");
         let debian = dir.path().join("debian");
         let package = |(number, size): (u64, u64)| {
-            let name = format!("bench-{number}");
-            Package::create(&debian, &format!("pool/main/b/{name}"), &name, "1.0", Size::Whole(size), number)
+            let name = format!("depot-{number}");
+            Package::create(&debian, &format!("pool/main/d/{name}"), &name, "1.0", Size::Whole(size), number)
         };
         let packages: Vec<_> = (1..).zip(sizes).map(package).collect();
-        let signer = Signer::new("Huddle Bench Archive");
+        let signer = Signer::new("Huddle Depot");
         let suite = Suite {
             name: SUITE.to_owned(),
             date: FIRST_DATE,
@@ -63,10 +61,5 @@ impl Depot {
     /// A mirror of it, on a network of its own.
     pub fn mirror(&self) -> Mirror {
         Mirror::start(self.dir.path())
-    }
-
-    /// A scratch directory on the same disk.
-    pub fn path(&self) -> PathBuf {
-        self.dir.path().to_owned()
     }
 }
