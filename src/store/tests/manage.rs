@@ -53,7 +53,7 @@ fn metadata_of_the_last_two_publications_stays() {
         let plain = vouched("dists/stable/main/binary-amd64/Packages", *index);
         let folder = "dists/stable/main/binary-amd64/by-hash/SHA256";
         let members = [plain.clone(), vouched(&format!("{folder}/{}", ContentHash::of(*index)), *index)];
-        store.record_release(&house(), "dists/stable", day(number), "key", members).unwrap();
+        store.record_release(plain.repository(), "dists/stable", day(number), "key", members).unwrap();
         keep(&store, &plain, *index).unwrap();
     }
     let held = |store: &Store| indexes.map(|index| store.open_object(ContentHash::of(index)).unwrap().is_some());
