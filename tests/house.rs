@@ -24,6 +24,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     // The tools that need no daemon are a node for a moment.
     ("cli", &["config", "status", "dht", "hash"]),
+    // Programs beside the main one need nothing of it.
+    ("bin", &[]),
     ("daemon", EVERY_STATION),
     ("main", EVERY_STATION),
     ("lib", EVERY_STATION),
