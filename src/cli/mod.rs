@@ -2,6 +2,7 @@
 
 mod client;
 pub mod dht;
+pub mod keep;
 mod lookup;
 mod status;
 mod text;
@@ -59,6 +60,9 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// See, choose, check and bring in what the daemon holds.
+    #[command(flatten)]
+    Keep(keep::Tool),
     /// Say what the running daemon does.
     Status {
         /// Print the daemon's answer as it is.

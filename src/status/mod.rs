@@ -4,6 +4,7 @@
 //! hangs, `/api/v1/lookup?q=SHA256` who has a file, `/healthz` that the daemon answers. All are made anew from the stations' snapshots each time they are asked
 //! for. The types of the answers are read by the command line too.
 
+pub mod keeping;
 pub mod lookup;
 mod page;
 pub mod report;
@@ -83,6 +84,7 @@ impl Window {
                 .route("/api/v1/status", route(web::get().to(status)))
                 .route("/api/v1/why", route(web::get().to(why)))
                 .route("/api/v1/lookup", route(web::get().to(lookup)))
+                .configure(keeping::pages)
                 .route("/healthz", web::get().to(healthz));
         }
     }
@@ -104,7 +106,12 @@ impl Window {
 /// A page of another site, resolved to this host by a trick of its DNS, must not read this one: only addresses and
 /// `localhost` are taken for a name of it.
 fn names_this_host(context: &GuardContext<'_>) -> bool {
-    let host = context.head().headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = context.head().headers().get(header::HOST);
+    is_this_host(host.and_then(|host| host.to_str().ok()).unwrap_or_default())
+}
+
+/// Whether a `Host` is an address or `localhost`.
+fn is_this_host(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))

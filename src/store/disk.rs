@@ -13,11 +13,14 @@ use std::{
     ffi::OsString,
     fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    os::{
+        fd::AsRawFd,
+        unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt},
+    },
     path::Path,
 };
 
-use rustix::fs::{FlockOperation, OFlags};
+use rustix::fs::{AtFlags, CWD, FlockOperation, OFlags};
 
 use super::StoreError;
 
@@ -68,6 +71,16 @@ pub(super) trait Disk: Send + Sync {
 
     /// Bytes that an unprivileged user may still write there.
     fn free(&self, path: &Path) -> io::Result<u64>;
+
+    /// Makes a file share the blocks of another, wherever that lies.
+    fn clone_file(&self, _from: &File, _into: &File) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Gives an open file, wherever it lies, a name here.
+    fn link_file(&self, _from: &File, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// The file system.
@@ -141,6 +154,16 @@ impl Disk for FileSystem {
     fn free(&self, path: &Path) -> io::Result<u64> {
         let disk = rustix::fs::statvfs(path)?;
         Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
+    fn clone_file(&self, from: &File, into: &File) -> io::Result<()> {
+        Ok(rustix::fs::ioctl_ficlone(into, from)?)
+    }
+
+    fn link_file(&self, from: &File, to: &Path) -> io::Result<()> {
+        // By its descriptor, so that it is the very file that was looked at.
+        let from = format!("/proc/self/fd/{}", from.as_raw_fd());
+        Ok(rustix::fs::linkat(CWD, from, CWD, to, AtFlags::SYMLINK_FOLLOW)?)
     }
 }
 

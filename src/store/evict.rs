@@ -24,7 +24,7 @@ const ROUND_TRIP: u64 = 64 * 1024;
 const LONGEST: u64 = 16;
 
 /// What a file is to its archive; what goes first comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// No archive names it in its current version, and there is better or nothing is known.

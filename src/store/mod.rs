@@ -30,6 +30,7 @@ mod disk;
 mod evict;
 mod forget;
 mod have;
+mod import;
 mod keep;
 mod learn;
 mod leftover;
@@ -69,6 +70,7 @@ use crate::{
 pub use catalogue::SuiteInfo;
 pub use evict::Role;
 pub use have::{Blob, Offer, Offered};
+pub use import::{How, Imported, Unvouched};
 pub use learn::{Gathering, Recorded};
 pub use lend::{Lent, Loan, MAX_PIECES};
 pub use manage::{Chosen, Collected, Item};

@@ -180,6 +180,32 @@ impl Partial {
         self.holders
     }
 
+    /// Takes the blocks of another file for its own, where the file system can; says whether it did.
+    pub(super) fn clone_from(&self, source: &File) -> bool {
+        let cloned = self.disk.clone_file(source, &self.file).is_ok();
+        if cloned {
+            self.written.fetch_add(self.expected.size, Relaxed);
+        }
+        cloned
+    }
+
+    /// Becomes another name of a file, where that lies on the same file system; says whether it did. Nothing may be written
+    /// to it afterwards.
+    pub(super) fn link_from(&mut self, source: &File) -> bool {
+        let Ok(source_again) = source.try_clone() else { return false };
+        let mut link = self.path.clone().into_os_string();
+        link.push(".link");
+        let link = PathBuf::from(link);
+        let linked = self.disk.link_file(source, &link).and_then(|()| self.disk.rename(&link, &self.path)).is_ok();
+        if linked {
+            self.file = Arc::new(source_again);
+            self.written.fetch_add(self.expected.size, Relaxed);
+        } else {
+            let _none = self.disk.remove(&link);
+        }
+        linked
+    }
+
     /// Nothing of it is of any use: dropped, it is gone.
     pub fn discard(mut self) {
         self.fate = Fate::Removed;

@@ -11,6 +11,7 @@ use crate::hash::{Expected, PIECE_SIZE, Verified};
 
 mod crash;
 mod forget;
+mod import;
 mod learning;
 mod lend;
 mod lying;
