@@ -46,27 +46,25 @@ impl Reply {
 
 /// Asks the first of the addresses at which somebody listens.
 pub fn get(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
-    ask(listen, "GET", target, b"", ANSWER)
+    ask(listen, "GET", target, ANSWER)
 }
 
 /// Has something done by the first of the addresses at which somebody listens.
-pub fn post(listen: &[SocketAddr], target: &str, body: &[u8]) -> Result<Reply, Failure> {
-    ask(listen, "POST", target, body, DONE)
+pub fn post(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
+    ask(listen, "POST", target, DONE)
 }
 
-fn ask(listen: &[SocketAddr], method: &str, target: &str, body: &[u8], patience: Duration) -> Result<Reply, Failure> {
+fn ask(listen: &[SocketAddr], method: &str, target: &str, patience: Duration) -> Result<Reply, Failure> {
     let mut refusals = Vec::new();
     for &address in listen {
         let address = reachable(address);
         match TcpStream::connect_timeout(&address, CONNECT) {
             Ok(stream) => {
-                let head = format!(
+                let request = format!(
                     "{method} {target} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\n\
-                     Content-Length: {}\r\nConnection: close\r\n\r\n",
-                    body.len()
+                     Content-Length: 0\r\nConnection: close\r\n\r\n"
                 );
-                let request = [head.as_bytes(), body].concat();
-                return speak(stream, address, &request, patience)
+                return speak(stream, address, request.as_bytes(), patience)
                     .map_err(|error| unanswered(address, &error, patience));
             }
             Err(error) => refusals.push(format!("{address} ({error})")),

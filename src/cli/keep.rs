@@ -22,6 +22,8 @@ use super::{Failure, Outcome, client, text::Text, understood};
 
 /// How a bar looks; 80 columns hold it.
 const BAR: &str = "{msg} [{bar:30}] {percent:>3} %  {eta_precise} left";
+/// Bytes of a request line at most, unless a single path is longer.
+const REQUEST: usize = 6 * 1024;
 /// Lines that take a bar's place where nobody looks at a terminal.
 const LINES: u64 = 10;
 
@@ -90,7 +92,7 @@ fn list(config: &Config, json: bool) -> Result<Outcome, Failure> {
 
 fn pin(config: &Config, what: &str, which: &str) -> Result<Outcome, Failure> {
     let which = percent_encoding::utf8_percent_encode(which, percent_encoding::NON_ALPHANUMERIC);
-    let reply = client::post(&config.proxy.listen, &format!("/api/v1/{what}?q={which}"), b"")?;
+    let reply = client::post(&config.proxy.listen, &format!("/api/v1/{what}?q={which}"))?;
     let Objects { objects } = understood(&reply)?;
     let text = if objects.is_empty() { "Nothing that is held is called that.\n".to_owned() } else { table(&objects) };
     Ok(Outcome { text, good: !objects.is_empty() })
@@ -98,7 +100,7 @@ fn pin(config: &Config, what: &str, which: &str) -> Result<Outcome, Failure> {
 
 fn collect(config: &Config, dry_run: bool) -> Result<Outcome, Failure> {
     let target = if dry_run { "/api/v1/gc?dry_run" } else { "/api/v1/gc" };
-    let Rubbish { files, bytes, leftovers, left } = understood(&client::post(&config.proxy.listen, target, b"")?)?;
+    let Rubbish { files, bytes, leftovers, left } = understood(&client::post(&config.proxy.listen, target)?)?;
     let mut text = Text::default();
     text.line(if dry_run { "Would go:" } else { "Gone:" });
     text.item("superseded", [format!("{}, {}", words::files(files as u64), words::size(bytes)).as_str()]);
@@ -114,7 +116,7 @@ fn verify(config: &Config, repair: bool) -> Result<Outcome, Failure> {
         let mut target = "/api/v1/verify?".to_owned();
         after.iter().for_each(|after| target += &format!("after={after}&"));
         target += if repair { "repair" } else { "" };
-        let part: Checked = understood(&client::post(&config.proxy.listen, &target, b"")?)?;
+        let part: Checked = understood(&client::post(&config.proxy.listen, &target)?)?;
         files += part.files;
         bytes += part.bytes;
         damaged.extend(part.damaged);
@@ -144,13 +146,14 @@ fn import(config: &Config, paths: &[PathBuf], private: bool) -> Result<Outcome, 
         let named = |error| Failure::Question(format!("{}: {error}", path.display()));
         gather(path.canonicalize().map_err(named)?, &mut files).map_err(named)?;
     }
-    let target = if private { "/api/v1/import?private" } else { "/api/v1/import" };
     let mut progress = Progress::new("importing");
     let mut counts: Vec<(String, usize)> = Vec::new();
     let (mut done, all) = (0, files.len() as u64);
-    for batch in files.chunks(PATHS_MAX) {
-        let body: Vec<u8> = batch.iter().flat_map(|path| [path.as_os_str().as_bytes(), b"\0"].concat()).collect();
-        let taken: Taken = understood(&client::post(&config.proxy.listen, target, &body)?)?;
+    let mut left = files.as_slice();
+    while !left.is_empty() {
+        let (batch, target) = batch(left, private);
+        left = &left[batch..];
+        let taken: Taken = understood(&client::post(&config.proxy.listen, &target)?)?;
         for file in &taken.files {
             let what = keeping::became(*file);
             match counts.iter_mut().find(|(known, _)| *known == what) {
@@ -158,7 +161,7 @@ fn import(config: &Config, paths: &[PathBuf], private: bool) -> Result<Outcome, 
                 None => counts.push((what, 1)),
             }
         }
-        done += batch.len() as u64;
+        done += batch as u64;
         progress.at(done, all);
     }
     progress.end();
@@ -169,6 +172,22 @@ fn import(config: &Config, paths: &[PathBuf], private: bool) -> Result<Outcome, 
         text.item(&words::count(count as u64), [what.as_str()]);
     }
     Ok(Outcome { text: text.into_string(), good: true })
+}
+
+/// As many of these files as go into one request, at least one, and that request.
+fn batch(files: &[PathBuf], private: bool) -> (usize, String) {
+    let mut target = "/api/v1/import?".to_owned() + if private { "private" } else { "" };
+    let mut count = 0;
+    for path in files.iter().take(PATHS_MAX) {
+        let path = percent_encoding::percent_encode(path.as_os_str().as_bytes(), percent_encoding::NON_ALPHANUMERIC);
+        let pair = format!("&path={path}");
+        if count > 0 && target.len() + pair.len() > REQUEST {
+            break;
+        }
+        target += &pair;
+        count += 1;
+    }
+    (count, target)
 }
 
 /// Every plain file below a path; links are not followed.
@@ -265,6 +284,23 @@ mod tests {
         assert!(verified(3, 1000, &[damage(true)]).good);
         let bad = verified(3, 1000, &[damage(true), damage(false)]);
         assert!(!bad.good && bad.text.contains("repaired") && bad.text.contains("damaged"), "{}", bad.text);
+    }
+
+    #[test]
+    fn requests_are_filled_with_paths_and_a_long_one_goes_alone() {
+        let paths: Vec<_> =
+            [10, 3000, 2000, 5000, 10].map(|length| PathBuf::from(format!("/{}", "a".repeat(length)))).into();
+        let mut left = paths.as_slice();
+        let mut counts = Vec::new();
+        while !left.is_empty() {
+            let (count, target) = batch(left, true);
+            assert!(count == 1 || target.len() <= REQUEST, "{}", target.len());
+            assert!(target.starts_with("/api/v1/import?private&path=%2Faaaaa"));
+            counts.push(count);
+            left = &left[count..];
+        }
+        assert_eq!(counts, [3, 2]);
+        assert_eq!(batch(&vec![PathBuf::from("/a"); 200], false).0, PATHS_MAX);
     }
 
     #[test]

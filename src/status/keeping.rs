@@ -5,11 +5,11 @@
 //!  POST /api/v1/pin?q=TEXT, /api/v1/unpin      keeps it whatever room is needed      -> Objects
 //!  POST /api/v1/gc[?dry_run]                   gives up what is superseded           -> Rubbish
 //!  POST /api/v1/verify[?after=SHA256][&repair] hashes the objects behind that one    -> Checked
-//!  POST /api/v1/import[?private]               PATH\0PATH\0... of this host          -> Taken
+//!  POST /api/v1/import?path=PATH&...[&private] takes in files of this host           -> Taken
 //! ```
 //!
 //! A verification and an import go on as long as their caller asks for more: each request does some of it and says where it
-//! stands, so that nothing has to be stopped or remembered here.
+//! stands, so that nothing has to be stopped or remembered here. Paths come in the query, since the door takes no bodies.
 //!
 //! **Security.** All of these change what the daemon holds, or read files of this host. They are for programs on this host
 //! alone: the client's address is loopback, and no page of another site sent the request (`Origin` says which one did; a
@@ -20,7 +20,7 @@ use std::{ffi::OsString, os::unix::ffi::OsStringExt, path::PathBuf};
 use actix_web::{
     HttpRequest, HttpResponse,
     http::{StatusCode, header},
-    web::{self, Bytes, Data, PayloadConfig, ServiceConfig},
+    web::{self, Data, ServiceConfig},
 };
 use serde::{Deserialize, Serialize};
 
@@ -38,8 +38,6 @@ use super::{Window, is_this_host, why::Trouble};
 const PART: u64 = 64 << 20;
 /// Paths of one import.
 pub const PATHS_MAX: usize = 64;
-/// Bytes of them together.
-const PATHS_BYTES: usize = PATHS_MAX * 4097;
 
 /// Files held.
 #[derive(Debug, Serialize, Deserialize)]
@@ -139,7 +137,6 @@ pub fn became(file: Imported) -> String {
 /// Adds the questions to a server.
 pub(super) fn pages(config: &mut ServiceConfig) {
     config
-        .app_data(PayloadConfig::new(PATHS_BYTES))
         .route("/api/v1/objects", web::get().to(objects))
         .route("/api/v1/pin", web::post().to(pin))
         .route("/api/v1/unpin", web::post().to(unpin))
@@ -285,14 +282,16 @@ async fn bring_again(window: &Window, repository: &Repository, path: &str, hash:
     false
 }
 
-async fn import(request: HttpRequest, window: Data<Window>, body: Bytes) -> Result<HttpResponse> {
+async fn import(request: HttpRequest, window: Data<Window>) -> Result<HttpResponse> {
     admit(&request)?;
     let is_private = asked(&request, "private").is_some();
     let unvouched = if is_private { Unvouched::Private } else { Unvouched::Refused };
-    let paths: Vec<_> = body.split(|byte| *byte == 0).filter(|path| !path.is_empty()).collect();
-    let paths: Vec<_> = paths.into_iter().map(|path| PathBuf::from(OsString::from_vec(path.to_vec()))).collect();
+    // A path need not be text.
+    let paths = request.query_string().split('&').filter_map(|pair| pair.strip_prefix("path="));
+    let paths = paths.map(|path| percent_encoding::percent_decode_str(path).collect());
+    let paths: Vec<_> = paths.map(|path| PathBuf::from(OsString::from_vec(path))).collect();
     if paths.len() > PATHS_MAX || paths.iter().any(|path| path.is_relative()) {
-        return Err(Refusal::Question("expected a few absolute paths, each with a NUL behind it"));
+        return Err(Refusal::Question("expected a few absolute paths"));
     }
     let take = move |store: &Store| paths.iter().map(|path| store.import(path, unvouched)).collect();
     Ok(answer(StatusCode::OK, Taken { files: in_store(&window, take).await? }))
