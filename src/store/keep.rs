@@ -30,8 +30,20 @@ const RARE: u64 = 4;
 
 impl Store {
     /// Sets room aside for a file and begins it. [`StoreError::Full`] when quota and the free disk have no room for it and
-    /// eviction cannot make any.
+    /// eviction cannot make any; also once after the disk would not take the file's bytes, so that whoever asks again is
+    /// served past the store.
     pub fn begin(&self, expected: Expected) -> Result<Partial, StoreError> {
+        let begun = self.try_begin(expected);
+        if matches!(begun, Err(StoreError::Full)) {
+            self.0.shelf().refuse();
+        }
+        begun
+    }
+
+    fn try_begin(&self, expected: Expected) -> Result<Partial, StoreError> {
+        if self.0.shelf().was_spurned(expected.hash) {
+            return Err(StoreError::Full);
+        }
         let left = self.0.shelf().take_leftover(&expected);
         let written = Arc::new(AtomicU64::new(left.as_ref().map_or(0, |left| left.bytes)));
         let number = match self.set_aside(expected, &written) {

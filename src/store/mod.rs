@@ -188,6 +188,8 @@ pub struct Snapshot {
     pub leftovers: usize,
     /// Bytes of what they left.
     pub left: u64,
+    /// How often in this run there was no room for a file, so that it went past the store.
+    pub refused: u64,
     /// Bytes that all of these may take.
     pub quota: u64,
     /// Bytes free on the file system, when it says.
@@ -290,6 +292,7 @@ impl Store {
             in_flight: shelf.in_flight(),
             leftovers: shelf.left().0,
             left: shelf.left().1,
+            refused: shelf.refused(),
             quota: self.0.config.quota,
             free,
         }

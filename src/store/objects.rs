@@ -99,3 +99,25 @@ impl Objects {
         self.root.join(&name[..2]).join(&name[2..4]).join(name)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::store::disk::FileSystem;
+
+    #[test]
+    fn no_directory_of_all_of_debian_has_more_than_256_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::open(dir.path(), Arc::new(FileSystem)).unwrap();
+        let mut names: HashMap<PathBuf, std::collections::HashSet<PathBuf>> = HashMap::new();
+        for number in 0..63_440_u32 {
+            let path = objects.path(ContentHash::of(&number.to_be_bytes()));
+            for (child, parent) in path.ancestors().zip(path.ancestors().skip(1)).take(3) {
+                names.entry(parent.to_owned()).or_default().insert(child.to_owned());
+            }
+        }
+        assert_eq!(names.values().map(std::collections::HashSet::len).max(), Some(256));
+    }
+}

@@ -132,7 +132,10 @@ impl Partial {
         if end.is_none_or(|end| end > self.expected.size) {
             return Err(StoreError::at(&self.path)(io::ErrorKind::InvalidInput.into()));
         }
-        self.disk.write(&self.file, offset, bytes).map_err(StoreError::at(&self.path))?;
+        if let Err(error) = self.disk.write(&self.file, offset, bytes) {
+            locked(&self.shelf).spurn(self.expected.hash);
+            return Err(StoreError::at(&self.path)(error));
+        }
         self.written.fetch_add(bytes.len() as u64, Relaxed);
         Ok(())
     }

@@ -23,6 +23,9 @@ const USES_WAIT: Duration = Duration::from_secs(60);
 /// Objects remembered that were opened in this run.
 const OPENED_MAX: usize = 16_384;
 
+/// Files remembered that the disk would not take.
+const SPURNED_MAX: usize = 64;
+
 /// The sums and sets. Every change is one call, so that the lock around it is held for a moment.
 #[derive(Default)]
 pub(super) struct Shelf {
@@ -41,6 +44,10 @@ pub(super) struct Shelf {
     leftovers: Vec<Leftover>,
     /// Objects that were opened, and when they were hashed last, if they were.
     opened: HashMap<ContentHash, Option<Instant>>,
+    /// Files of which the disk would not take a byte although it said that there is room.
+    spurned: HashSet<ContentHash>,
+    /// How often there was no room for a file.
+    refused: u64,
     pending: Pending,
 }
 
@@ -86,6 +93,29 @@ impl Shelf {
     /// What was left for longest, to be removed.
     pub(super) fn oldest_leftover(&mut self) -> Option<Leftover> {
         (!self.leftovers.is_empty()).then(|| self.leftovers.remove(0))
+    }
+
+    /// The disk would not take bytes of a file, whatever it says of its room.
+    pub(super) fn spurn(&mut self, hash: ContentHash) {
+        if self.spurned.len() >= SPURNED_MAX {
+            self.spurned.clear();
+        }
+        self.spurned.insert(hash);
+    }
+
+    /// Whether that happened at the last try: then the next one goes past the store, and the one after it is a new one.
+    pub(super) fn was_spurned(&mut self, hash: ContentHash) -> bool {
+        self.spurned.remove(&hash)
+    }
+
+    /// There was no room for a file.
+    pub(super) fn refuse(&mut self) {
+        self.refused += 1;
+    }
+
+    /// How often there was none.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
     }
 
     /// Downloads that were interrupted and may go on, and the bytes of what they left.

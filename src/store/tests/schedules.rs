@@ -285,3 +285,19 @@ fn a_full_disk_refuses_files_and_leaves_what_is_there_alone() {
     keep(&store, &vouched("pool/x.deb", &more), &more).unwrap();
     assert!(rebuild::hash(&store.0.objects.file(expected(&more).hash).unwrap().unwrap().0, &expected(&more)).is_ok());
 }
+
+#[test]
+fn a_disk_that_takes_no_bytes_although_it_has_room_is_gone_past_at_the_next_try() {
+    let disk = Arc::new(LyingDisk::new(1, 1 << 30));
+    let house = House::in_memory(1 << 30);
+    let store = Store::open_on(disk.clone(), &house.config(), Box::new(|_| true)).unwrap();
+    let file = bytes(1000, 1);
+    let partial = store.begin(expected(&file)).unwrap();
+    disk.fail_every(1);
+    assert!(partial.write_at(0, &file).is_err());
+    drop(partial);
+    disk.fail_every(0);
+    assert!(matches!(store.begin(expected(&file)).err(), Some(StoreError::Full)));
+    assert_eq!(store.snapshot().refused, 1);
+    keep(&store, &vouched("pool/x.deb", &file), &file).unwrap();
+}
