@@ -49,15 +49,12 @@ pub(super) fn gather(disk: &dyn Disk, dir: &Path) -> Result<(Vec<Leftover>, u64)
     for entry in disk.list(dir).map_err(StoreError::at(dir))? {
         let path = dir.join(&entry.name);
         let name = entry.name.to_str().and_then(Name::parse);
-        match name {
-            Some(Name { number, is_record, .. }) => {
-                next = next.max(number.saturating_add(1));
-                // A record goes with its partial.
-                if is_record && disk.kind(&path.with_extension("")).is_ok_and(|kind| matches!(kind, Kind::File(_))) {
-                    continue;
-                }
+        if let Some(Name { number, is_record, .. }) = name {
+            next = next.max(number.saturating_add(1));
+            // A record goes with its partial.
+            if is_record && disk.kind(&path.with_extension("")).is_ok_and(|kind| matches!(kind, Kind::File(_))) {
+                continue;
             }
-            None => {}
         }
         let left = name.filter(|name| !name.is_record).and_then(|Name { hash, number, .. }| {
             let Kind::File(length) = entry.kind else { return None };

@@ -77,8 +77,8 @@ fn what_is_pinned_stays_over_a_restart_whatever_room_is_needed() {
     assert_eq!(Chosen::parse(" "), None);
     drop(store);
     let store = house.open();
-    for seed in 1..4 {
-        keep(&store, &file(seed), &files[seed]).unwrap();
+    for (seed, content) in files.iter().enumerate().skip(1) {
+        keep(&store, &file(seed), content).unwrap();
     }
     let held = |seed: usize| store.open_object(expected(&files[seed]).hash).unwrap().is_some();
     assert_eq!([0, 1, 2, 3].map(held), [true, false, false, true]);

@@ -116,7 +116,7 @@ impl Life {
             let hash = ContentHash::of(content);
             assert!(path.ends_with(hash.to_string()), "seed {seed}: {} is {hash}", path.display());
             let row = reader.query_row("SELECT size FROM object WHERE hash = ?1", [hash.as_bytes()], |row| row.get(0));
-            assert_eq!(row, Ok(content.len() as i64), "seed {seed}");
+            assert_eq!(row, Ok(content.len() as u32), "seed {seed}");
             bytes += content.len() as u64;
         }
         let rows: u32 = reader.query_row("SELECT count(*) FROM object", [], |row| row.get(0)).unwrap();
