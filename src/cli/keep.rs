@@ -308,7 +308,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir_all(dir.path().join("a/b")).unwrap();
         for name in ["a/b/two", "a/one"] {
-            fs::copy("/dev/null", dir.path().join(name)).unwrap();
+            fs::OpenOptions::new().write(true).create_new(true).open(dir.path().join(name)).unwrap();
         }
         std::os::unix::fs::symlink("/", dir.path().join("a/root")).unwrap();
         let mut files = Vec::new();
