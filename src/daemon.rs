@@ -41,6 +41,9 @@ use sockets::{Sockets, addresses};
 
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
+/// How often some of what is held is hashed, and how many bytes of it at least: 20 GB take some nine hours.
+const BETWEEN_SCRUBS: Duration = Duration::from_secs(60);
+const SCRUBBED: u64 = 40 << 20;
 /// How often what is known of peers is saved.
 const SAVE_PEERS: Duration = Duration::from_secs(300);
 /// Where that is, in the store's directory; `peers.new` beside it while it is written.
@@ -191,7 +194,8 @@ impl Daemon {
         dht.seek(&self.config.dht, port, state, [rand::random(), rand::random()]).await;
     }
 
-    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another.
+    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another. Then all
+    /// that is held is, over and over, a little at a time, while nothing is on its way.
     fn prove_again(&mut self) {
         let store = self.store.clone();
         self.tasks.spawn(async move {
@@ -199,8 +203,18 @@ impl Daemon {
                 let store = store.clone();
                 match tokio::task::spawn_blocking(move || store.prove_next()).await {
                     Ok(Ok(true)) => tokio::time::sleep(BETWEEN_PROOFS).await,
-                    Ok(Err(error)) => return tracing::warn!(%error, "files without proof are left alone"),
-                    Ok(Ok(false)) | Err(_) => return,
+                    Ok(Ok(false)) => break,
+                    Ok(Err(error)) => break tracing::warn!(%error, "files without proof are left alone"),
+                    Err(_) => return,
+                }
+            }
+            loop {
+                tokio::time::sleep(BETWEEN_SCRUBS).await;
+                let store = store.clone();
+                match tokio::task::spawn_blocking(move || store.scrub(SCRUBBED)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "what is held cannot be looked at now"),
+                    Err(_) => return,
                 }
             }
         });

@@ -44,6 +44,7 @@ fn main() -> ExitCode {
         }
         Command::Why { question, json } => tell(cli::why(&config, &question, json)),
         Command::Lookup { hash, json } => tell(cli::lookup(&config, hash, json)),
+        Command::Keep(tool) => tell(cli::keep::run(&config, &tool)),
         Command::Dht(tool) => tell(cli::dht::run(&config, &tool)),
         Command::Status { watch: true, json } => tell(cli::watch(&config, json, &mut io::stdout())),
         Command::Status { watch: false, json } => tell(cli::status(&config, json)),

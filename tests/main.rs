@@ -46,6 +46,8 @@ mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
 mod e2e_shelves;
+mod e2e_soak;
+mod e2e_store;
 mod e2e_suites;
 mod e2e_swarm;
 mod e2e_trust;

@@ -2,6 +2,7 @@
 
 mod client;
 pub mod dht;
+pub mod keep;
 mod lookup;
 mod peers;
 mod status;
@@ -63,6 +64,9 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// See, choose, check and bring in what the daemon holds.
+    #[command(flatten)]
+    Keep(keep::Tool),
     /// Say what the running daemon does.
     Status {
         /// Show it again and again, once a second, until Ctrl-C.

@@ -15,6 +15,7 @@
 //! tail meets it; so it is given out by and by, that no reader waits so long for a byte as to give up. Once bytes that were released turn out wrong, readers are cut, and from then on nothing is
 //! released that is not proven.
 
+mod earlier;
 mod sent;
 mod stream;
 
@@ -29,7 +30,7 @@ use bytes::Bytes;
 use crate::hash::{Expected, PieceChain, Pieces, Verified};
 
 use super::{
-    ledger::{Finding, Grade, Ledger, MIRROR, Ruling, SourceId},
+    ledger::{EARLIER, Finding, Grade, Ledger, MIRROR, Ruling, SourceId},
     plan::{Call, Measure, MirrorUse, Plan, Wish},
 };
 
@@ -430,8 +431,10 @@ impl Course {
     }
 
     fn leave_out(&mut self, peer: SourceId) {
-        self.plan.handle_gone(peer);
-        self.deeds.push_back(Deed::Pause { source: peer });
+        if peer != EARLIER {
+            self.plan.handle_gone(peer);
+            self.deeds.push_back(Deed::Pause { source: peer });
+        }
     }
 
     /// Bytes from there on that readers may already have are wrong: they are cut, and the next get proven bytes only.

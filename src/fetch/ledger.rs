@@ -26,6 +26,7 @@
 //! mirror's bytes as unproven ([`Grade::Raw`]) answers for nothing and is never convicted for them.
 
 mod blame;
+mod earlier;
 mod forks;
 
 use std::collections::{HashMap, HashSet};
@@ -33,6 +34,7 @@ use std::collections::{HashMap, HashSet};
 use crate::hash::{Expected, PieceChain, State, Step, Verified};
 
 use blame::Dispute;
+pub use earlier::EARLIER;
 use forks::Claim;
 
 /// A source of bytes within one download.
@@ -151,6 +153,8 @@ pub struct Ledger {
     /// To be convicted as soon as the anchor stands still.
     liars: Vec<(SourceId, usize)>,
     findings: Vec<Finding>,
+    /// Pieces of which something else is known than before.
+    changed: Vec<usize>,
 }
 
 impl Ledger {
@@ -172,6 +176,7 @@ impl Ledger {
             convicted: HashSet::new(),
             liars: Vec::new(),
             findings: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -415,6 +420,7 @@ impl Ledger {
         };
         self.missing = self.missing + weight(&slot).0 - weight(&old).0;
         self.unproven = self.unproven + weight(&slot).1 - weight(&old).1;
+        self.changed.push(piece);
     }
 
     fn hold(&mut self, step: Step, source: SourceId, grade: Grade, bytes: Option<&[u8]>) {

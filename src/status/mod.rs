@@ -12,6 +12,7 @@
 //! command line too.
 
 pub mod api;
+pub mod keeping;
 mod live;
 mod look;
 pub mod lookup;

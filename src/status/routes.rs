@@ -9,7 +9,7 @@ use actix_web::{
 use maud::Markup;
 use tokio::sync::Semaphore;
 
-use super::{Report, Window, api, live, lookup, metrics, page, report::PeerList, why};
+use super::{Report, Window, api, keeping, live, lookup, metrics, page, report::PeerList, why};
 
 /// What the pages may load and do: nothing but their own style and script, and the questions that they ask of this daemon.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -47,13 +47,19 @@ pub(super) fn add(config: &mut ServiceConfig) {
         .route("/api/v1/lookup", route(web::get().to(look_up)))
         .route("/api/v1/openapi.json", route(web::get().to(|| asset("application/json", api::text()))))
         .route("/metrics", route(web::get().to(metrics)))
+        .configure(keeping::pages)
         .route("/healthz", web::get().to(healthz));
 }
 
 /// A page of another site, resolved to this host by a trick of its DNS, must not read this one: only addresses and
 /// `localhost` are taken for a name of it.
 fn names_this_host(context: &GuardContext<'_>) -> bool {
-    let host = context.head().headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let host = context.head().headers().get(header::HOST);
+    is_this_host(host.and_then(|host| host.to_str().ok()).unwrap_or_default())
+}
+
+/// Whether a `Host` is an address or `localhost`.
+pub(super) fn is_this_host(host: &str) -> bool {
     let name = host
         .rsplit_once(':')
         .filter(|(_, port)| port.bytes().all(|byte| byte.is_ascii_digit()))

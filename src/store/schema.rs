@@ -23,6 +23,8 @@
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
 //! believed until it has been hashed. `object.modified` is the mirror's `Last-Modified`, as it was sent, where one was.
+//! `object.pinned` keeps it from eviction; `object.holders` is how many others were found to have it when it was fetched,
+//! NULL when nobody was asked.
 #![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
 
 use std::{
@@ -39,7 +41,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -124,6 +126,10 @@ const MIGRATIONS: [&str; 7] = [
         mirror INTEGER NOT NULL,
         up     INTEGER NOT NULL
     ) STRICT;
+",
+    "
+    ALTER TABLE object ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE object ADD COLUMN holders INTEGER;
 ",
 ];
 

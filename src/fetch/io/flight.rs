@@ -19,7 +19,7 @@ use crate::{
     hash::{Expected, PIECE_SIZE, Verified},
     mirror::{self, Trouble},
     peer::{self, Answer},
-    store::{Lent, Mark, Partial},
+    store::{Earlier, Lent, Mark, Partial},
 };
 
 use crate::fetch::{
@@ -27,7 +27,7 @@ use crate::fetch::{
     audience::Audience,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
-    ledger::{Grade, MIRROR, SourceId},
+    ledger::{EARLIER, Grade, MIRROR, SourceId},
     plan::{Call, Measure},
 };
 
@@ -54,6 +54,8 @@ pub(super) struct Flight<'a> {
     addresses: Vec<SocketAddr>,
     /// Holders for whom there was no room yet.
     parked: VecDeque<SocketAddr>,
+    /// Whether all were named who could be found at once.
+    searched: bool,
     chain_lent: bool,
     asks: FuturesUnordered<BoxFuture<'static, Result<Reached, Aborted>>>,
     /// Pieces asked for, each with what ends the waiting.
@@ -70,8 +72,6 @@ pub(super) struct Flight<'a> {
     givers: HashSet<SourceId>,
     from_mirror: u64,
     lan_pieces: usize,
-    /// Whether a search for holders has come to its end.
-    searched: bool,
 }
 
 /// A peer's answer has come, or will not.
@@ -103,6 +103,7 @@ impl<'a> Flight<'a> {
             course: Course::new(setup, now),
             addresses: Vec::new(),
             parked: VecDeque::new(),
+            searched: false,
             chain_lent: false,
             asks: FuturesUnordered::new(),
             waiting: HashMap::new(),
@@ -117,8 +118,16 @@ impl<'a> Flight<'a> {
             givers: HashSet::new(),
             from_mirror: 0,
             lan_pieces: 0,
-            searched: false,
         }
+    }
+
+    /// Goes on where an earlier download stood.
+    pub fn go_on(&mut self, earlier: Earlier) {
+        let (proven, written) = (earlier.steps.len(), earlier.written.len());
+        if proven + written > 0 {
+            tracing::info!(path = self.lead.vouched.path(), proven, written, "goes on where it was interrupted");
+        }
+        self.course.handle_earlier(earlier);
     }
 
     /// Brings the file and proves it.
@@ -133,6 +142,9 @@ impl<'a> Flight<'a> {
             self.admit_parked();
             while let Some(deed) = self.course.poll(Instant::now()) {
                 self.carry_out(deed)?;
+            }
+            while let Some((piece, kept)) = self.course.poll_changed() {
+                self.partial.note(piece, kept);
             }
             self.lend_chain();
             match self.course.outcome() {
@@ -199,7 +211,7 @@ impl<'a> Flight<'a> {
                 self.shared.tally.add_conviction();
             }
             Deed::Pause { source } => self.shared.pool.pause(self.address(source), PAUSE),
-            Deed::Credit { source: MIRROR, .. } => {}
+            Deed::Credit { source: MIRROR | EARLIER, .. } => {}
             Deed::Credit { source, piece } => {
                 let bytes = self.expected.piece_len(piece) as u64;
                 self.peer_pieces += 1;
@@ -446,6 +458,11 @@ impl<'a> Flight<'a> {
             return Err(Failure::Deserted);
         }
         Ok(())
+    }
+
+    /// How many peers were found that have the file, once all who can be found were named.
+    pub fn holders(&self) -> Option<u32> {
+        self.searched.then_some((self.addresses.len() + self.parked.len()) as u32)
     }
 
     /// Whether nothing wrong, now or earlier, can have been passed on.
