@@ -400,6 +400,7 @@ impl<'a> Flight<'a> {
     fn note(&self, piece: usize) {
         let source = self.course.sender(piece).map(|source| match source {
             MIRROR => Source::Mirror,
+            EARLIER => Source::Store,
             peer => Source::of_peer(self.address(peer).ip()),
         });
         self.lead.live.set(piece, source);
