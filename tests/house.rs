@@ -20,8 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
         "config",
         &["proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store", "upload", "announce", "status"],
     ),
-    // The tools that need no daemon are a node for a moment.
-    ("cli", &["config", "status", "dht", "hash"]),
+    // The tools that need no daemon are a node for a moment; those for apt's sources read them as the archive does.
+    ("cli", &["config", "status", "dht", "archive", "hash"]),
     ("daemon", EVERY_STATION),
     ("main", EVERY_STATION),
     ("lib", EVERY_STATION),

@@ -59,7 +59,7 @@ pub fn get(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
 }
 
 /// An address that stands for all of this host's is reached at its loopback one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
