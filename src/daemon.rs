@@ -30,6 +30,7 @@ use crate::{
     mirror::{Mirror, guard::Origins, upstream::Upstream},
     peer::Pool,
     proxy::{Door, wire::Pace},
+    seal::Seal,
     status::Window,
     store::{self, Store},
     upload,
@@ -117,7 +118,7 @@ impl Daemon {
         let privacy: archive::Privacy = config.privacy.clone().into();
         let store = open_store(&config, privacy.clone()).await?;
         let bind = peer_listen.first().map(SocketAddr::ip).filter(|ip| !ip.is_unspecified());
-        let pool = Pool::new(bind);
+        let pool = Pool::sealed(bind, seal(&config));
         pool.load(&config.store.path.join(PEERS_FILE)).await;
         let mirror = Mirror::new(upstream(&config, &listen))?;
         let fetcher = Fetcher::new(config.fetch.clone(), pool.clone(), mirror.clone(), store.clone());
@@ -162,7 +163,8 @@ impl Daemon {
         else {
             return Ok(());
         };
-        let config = upload::Config { upload_limit: self.config.peer.upload_limit.0, ..upload::Config::default() };
+        let (upload_limit, seal) = (self.config.peer.upload_limit.0, seal(&self.config));
+        let config = upload::Config { upload_limit, seal, ..upload::Config::default() };
         let (handle, server, meter) =
             upload::start(listeners, &config, self.store.clone()).context("the peers' port")?;
         self.servers.push(handle);
@@ -254,12 +256,6 @@ impl Daemon {
             (addresses, Share::Take) => writeln!(text, "peers: {} (DHT only; nothing is given)", join(addresses))?,
             (addresses, _) => writeln!(text, "peers: {} (TCP and UDP)", join(addresses))?,
         }
-        if self.dht.is_some() && self.config.dht.network == Network::Private {
-            writeln!(
-                text,
-                "private network: in this version its secret guards the DHT; whoever knows a file's hash can ask for it."
-            )?;
-        }
         let dht = &self.config.dht;
         if self.dht.is_some() && dht.bootstrap.is_empty() && !dht.rendezvous {
             writeln!(
@@ -286,6 +282,11 @@ impl Daemon {
         }
         let _late = timeout(STOP, self.pool.save(&self.config.store.path.join(PEERS_FILE))).await;
     }
+}
+
+/// What the members of a private network show each other.
+fn seal(config: &Config) -> Option<Seal> {
+    Some(&config.dht).filter(|dht| dht.network == Network::Private).and_then(|dht| Seal::new(&dht.secret))
 }
 
 /// The proxies that mirrors are asked through. Those of the environment that cannot be used are named and left out.

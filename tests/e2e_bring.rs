@@ -147,7 +147,7 @@ fn who_has_a_part_of_peers_gives_its_proven_pieces_answers_for_them_and_is_found
     let holder = huddle[1].daemon.peers();
     thread::scope(|scope| {
         scope.spawn(|| huddle[1].bring(huddle.mirror.addr(), package));
-        huddle.probe.wait_for(holder, &package.sha256, &huddle.nodes());
+        huddle.probe.wait_for(holder, (&package.sha256, package.size), &huddle.nodes());
         let (answer, had) = told_by(holder, package);
         let had = had.unwrap_or_else(|| panic!("it is found while pieces are missing: {}", answer.head));
         assert!(had.contains(&70) && !had.is_empty(), "the last piece comes first: {had:?}");

@@ -40,8 +40,8 @@ fn files_of_an_origin_that_is_not_public_are_neither_asked_for_nor_given() {
     huddle.give(0, &[five]);
     let private = huddle[1].daemon.peers();
     for node in huddle.nodes() {
-        assert!(!huddle.probe.holders(node, &five.sha256).contains(&private));
-        assert!(!huddle.probe.holders(node, &hello.sha256).contains(&private));
+        assert!(!huddle.probe.holders(node, &five.sha256, five.size).contains(&private));
+        assert!(!huddle.probe.holders(node, &hello.sha256, hello.size).contains(&private));
     }
 }
 
@@ -66,7 +66,7 @@ fn who_only_takes_is_known_to_nobody_and_serves_nobody() {
     huddle.join(Config::default());
     huddle.give(2, &[package]);
     for node in huddle.nodes() {
-        assert!(!huddle.probe.holders(node, &package.sha256).contains(&taker));
+        assert!(!huddle.probe.holders(node, &package.sha256, package.size).contains(&taker));
     }
     assert_eq!(huddle[1].daemon.status().number("/bytes/up"), 0);
 }

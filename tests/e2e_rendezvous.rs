@@ -33,7 +33,7 @@ fn daemons_that_know_nothing_but_mainline_find_each_other_and_share_a_package() 
     apt.update().expect_success();
     apt.download(&[&package.name]).expect_success();
     let nodes = [0, 1, 2].map(|host: usize| hosts[host].daemon.peers());
-    Probe::bind(own_network()).wait_for(nodes[0], &package.sha256, &nodes);
+    Probe::bind(own_network()).wait_for(nodes[0], (&package.sha256, package.size), &nodes);
     let taken = mirror.pool_bytes();
     for host in &hosts[1..] {
         let apt = host.apt();

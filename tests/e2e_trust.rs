@@ -33,20 +33,21 @@ fn hashes_are_learned_from_each_compression_with_and_without_by_hash() {
     if !have_apt() {
         return;
     }
-    let hello = Archive::shared().package("hello");
+    // Of more than one piece: those of one are looked for among hosts of the same suite.
+    let package = Archive::shared().package("huddle-2");
     let mut huddle = Huddle::of(&[Config::default()]);
     for (host, suite) in ["huddle", "gz", "plain", "xz"].into_iter().enumerate().skip(1) {
         huddle.join(Config { mirror: "last", ..Config::default() });
         if host == 1 {
-            huddle.give(0, &[hello]);
+            huddle.give(0, &[package]);
         }
         let taken = huddle.mirror.pool_bytes();
         let url = mirror_url(&huddle.mirror.authority());
         huddle[host].machine.write_sources(&format!("deb {url} {suite} main\n"));
         let apt = huddle[host].apt();
         apt.update().expect_success();
-        apt.install(&["hello"]).expect_success();
-        apt.assert_installed(hello);
+        apt.install(&["huddle-2"]).expect_success();
+        apt.assert_installed(package);
         assert_eq!(huddle.mirror.pool_bytes(), taken, "the hash was learned from suite {suite}");
     }
 }
@@ -61,8 +62,8 @@ fn an_index_whose_hash_is_signed_comes_from_peers_where_the_mirror_fails() {
     let huddle = Huddle::of(&[Config::default(), Config::default()]);
     huddle.give(0, &[hello]);
     let index = fs::read(archive.root().join("debian/dists/huddle/main/binary-amd64/Packages.xz")).expect("published");
-    let index = ContentHash::of(&index).to_string();
-    huddle.probe.wait_for(huddle[0].daemon.peers(), &index, &huddle.nodes());
+    let (index, size) = (ContentHash::of(&index).to_string(), index.len() as u64);
+    huddle.probe.wait_for(huddle[0].daemon.peers(), (&index, size), &huddle.nodes());
     huddle.mirror.fault("/debian/dists/huddle/main", Fault::Status(500));
     let apt = huddle[1].apt();
     apt.update().expect_success();

@@ -5,13 +5,15 @@ use std::{fmt, fs, path::Path};
 /// Which stations a station may import. Data and trust flow one way; what is below never hears of what is above.
 const EDGES: &[(&str, &[&str])] = &[
     ("hash", &[]),
+    // Whoever asks a peer and whoever answers one make the same codes; neither is above the other.
+    ("seal", &[]),
     ("archive", &["hash"]),
     ("dht", &["archive", "hash"]),
-    ("peer", &["archive", "hash"]),
+    ("peer", &["archive", "hash", "seal"]),
     ("mirror", &["archive", "hash"]),
     ("store", &["archive", "hash"]),
     ("fetch", &["peer", "mirror", "store", "archive", "hash"]),
-    ("upload", &["store", "archive", "hash"]),
+    ("upload", &["store", "archive", "hash", "seal"]),
     ("announce", &["dht", "store", "archive", "hash"]),
     ("flow", &["archive", "dht", "fetch", "mirror", "store", "hash"]),
     ("proxy", &["flow", "mirror", "store", "archive", "hash"]),
@@ -22,14 +24,16 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     // The tools that need no daemon are a node for a moment; those for apt's sources read them as the archive does.
     ("cli", &["config", "status", "dht", "archive", "hash"]),
+    // Programs beside the main one need nothing of it.
+    ("bin", &[]),
     ("daemon", EVERY_STATION),
     ("main", EVERY_STATION),
     ("lib", EVERY_STATION),
 ];
 
 const EVERY_STATION: &[&str] = &[
-    "cli", "config", "daemon", "hash", "proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store", "upload",
-    "announce", "status",
+    "cli", "config", "daemon", "hash", "seal", "proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store",
+    "upload", "announce", "status",
 ];
 
 /// A text, the only places where it may stand, and why.
@@ -226,7 +230,7 @@ fn is_pure(file: &str) -> bool {
     let station = station_of(file);
     let inside = file.split_once('/').map(|(_, inside)| inside);
     match station {
-        "hash" | "archive" => true,
+        "hash" | "seal" | "archive" => true,
         "dht" | "peer" | "fetch" => inside.is_some_and(|inside| inside != "mod.rs" && !inside.starts_with("io")),
         _ => false,
     }

@@ -43,6 +43,7 @@ mod e2e_mirrors;
 mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
+mod e2e_shelves;
 mod e2e_suites;
 mod e2e_swarm;
 mod e2e_trust;

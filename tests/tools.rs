@@ -62,6 +62,31 @@ fn every_task_works_on_every_network_without_a_daemon() {
 }
 
 #[test]
+fn a_mutable_item_is_replaced_by_its_next_number_alone() {
+    let dir = scratch("dht-");
+    let (_first, entry) = bare_node("public", None, dir.path());
+    let file = dir.path().join("seed");
+    std::fs::write(&file, format!("{}\n", "5a".repeat(32))).expect("a folder of our own");
+    let key = file.to_str().expect("a path in ASCII");
+    let put = |text: &str, more: &[&str]| {
+        dht(&[&["put", "--text", text, "--key", key, "--salt", "ice"][..], more].concat(), "public", Some(entry)).1
+    };
+    let first = put("snow", &[]);
+    assert_eq!((&first["seq"], &first["stored"]), (&1.into(), &1.into()), "{first}");
+    let second = put("hail", &[]);
+    assert_eq!((&second["seq"], &second["stored"], &second["target"]), (&2.into(), &1.into(), &first["target"]));
+    assert_eq!(put("old", &["--seq", "1"])["stored"], 0);
+    assert_eq!(put("not this", &["--cas", "1"])["stored"], 0);
+    assert_eq!(put("rain", &["--cas", "2"])["seq"], 3);
+    let target = first["target"].as_str().expect("an id");
+    let (_, item) = dht(&["get", target, "--salt", "ice"], "public", Some(entry));
+    assert_eq!((&item["text"], &item["seq"]), (&"rain".into(), &3.into()), "{item}");
+    std::fs::write(&file, "penguin").expect("a folder of our own");
+    let (output, _) = dht(&["put", "--text", "x", "--key", key], "public", Some(entry));
+    assert_eq!(output.status.code(), Some(2), "a seed has 64 digits");
+}
+
+#[test]
 fn what_cannot_be_meant_is_said_and_nobody_is_waited_for_long() {
     for (task, code) in [
         (&["ping", "127.0.0.1"][..], 2),

@@ -7,13 +7,15 @@ use std::{
 };
 
 use apt_huddle::{
+    archive::SuiteName,
     dht::{
         contact::Contact,
         id::Id,
         realm::Realm,
+        shelf::{Record, Shelf, is_shelved},
         storage::{Storage, TTL},
     },
-    hash::Expected,
+    hash::{Expected, PieceChain},
 };
 use rand::{RngExt, rngs::StdRng};
 
@@ -53,17 +55,23 @@ pub fn real(internet: Internet, nodes: usize, dead: f64, warm: Duration, lookups
             world.kill(host);
         }
     }
-    let files: Vec<Expected> = (0..200).map(file).collect();
-    for file in &files {
-        let host = world.anybody();
-        world.publish(host, file);
+    let files: Vec<(usize, Expected)> = (0..200).map(|name| (world.anybody(), file(name))).collect();
+    for (host, file) in &files {
+        world.publish(*host, file);
         world.run(SECOND / 10);
     }
     world.run(10 * SECOND);
     let mut searches = Vec::new();
     for n in 0..lookups {
-        let host = world.anybody();
-        searches.push(world.find(host, &files[n % files.len()]));
+        let (holder, file) = &files[n % files.len()];
+        // A holder does not find itself.
+        let host = loop {
+            let drawn = world.anybody();
+            if drawn != *holder {
+                break drawn;
+            }
+        };
+        searches.push(world.find(host, file));
         world.run(SECOND / 20);
     }
     world.run(15 * SECOND);
@@ -231,7 +239,7 @@ pub fn holding(internet: Internet, nodes: usize, packages: usize, measured: Dura
     let mut world = World::new(internet, 11);
     world.grow(nodes, 5 * MINUTE);
     world.run(5 * MINUTE);
-    let mut held: [Vec<Expected>; TIERS.len() + 1] = Default::default();
+    let mut held: [Vec<Record>; TIERS.len() + 1] = Default::default();
     for n in 0..packages as u64 {
         let mut part = n as usize % 100;
         let is_of = |(_, _, share): &(&str, usize, usize)| {
@@ -242,19 +250,24 @@ pub fn holding(internet: Internet, nodes: usize, packages: usize, measured: Dura
         let tier = TIERS.iter().position(is_of).expect("shares make a hundred");
         let mut file = file(1_000_000 + n);
         file.size = TIERS[tier].1 as u64 * 512 * 1024 - 1;
-        held[tier].push(file);
-        held[TIERS.len()].push(file);
+        let record = record(n, &file);
+        held[tier].push(record.clone());
+        held[TIERS.len()].push(record);
     }
-    held.iter_mut().for_each(|files| files.sort_by_cached_key(|file| Realm::public().key(&file.hash)));
+    for records in &mut held {
+        records.sort_by_cached_key(|record| record.key(&Realm::public()));
+        // Files of one shelf are one record.
+        records.dedup();
+    }
     // The last one holds nothing.
     let hosts: Vec<usize> = (0..=held.len()).map(|nth| nodes / 8 * (nth + 1)).collect();
     let turn = |world: &mut World, minutes: u64| {
         for minute in 0..minutes {
-            for (files, host) in held.iter().zip(&hosts) {
-                let at = |minute: u64| (files.len() as u64 * minute / 60) as usize;
-                files[at(minute % 60)..at(minute % 60 + 1)]
-                    .chunks(40)
-                    .for_each(|files| world.publish_many(*host, files));
+            for (records, host) in held.iter().zip(&hosts) {
+                let at = |minute: u64| (records.len() as u64 * minute / 60) as usize;
+                for together in records[at(minute % 60)..at(minute % 60 + 1)].chunks(40) {
+                    world.publish_records(*host, together.to_vec());
+                }
             }
             world.run(MINUTE);
         }
@@ -264,4 +277,108 @@ pub fn holding(internet: Internet, nodes: usize, packages: usize, measured: Dura
     turn(&mut world, measured.as_secs() / 60);
     let spent = |nth: usize| (world.sent(hosts[nth]) - before[nth]) as f64 / measured.as_secs_f64();
     std::array::from_fn(|nth| (spent(nth) - spent(TIERS.len() + 1)).max(0.0))
+}
+
+/// The suites that the packages are of: most of the release itself, some of its updates and its security updates.
+fn suite(n: u64) -> SuiteName {
+    let codename =
+        ["bookworm", "bookworm-security", "bookworm-updates"][[0, 0, 0, 0, 0, 0, 0, 0, 1, 2][n as usize % 10]];
+    SuiteName::of(Some("Debian"), Some(codename))
+}
+
+/// What is announced of a file of that number.
+fn record(n: u64, file: &Expected) -> Record {
+    if is_shelved(file) {
+        return Record::Shelf(Shelf::of(suite(n / 100), &file.hash));
+    }
+    let chain = PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
+    Record::File(*file, chain)
+}
+
+/// What is found by shelf while nodes come and go.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shelved {
+    /// Searches for files of which a living host had announced the shelf.
+    pub searches: usize,
+    /// Those in which somebody who is there and has the file was named among the peers of its shelf.
+    pub named: usize,
+    /// Those in which such a one was among the eight who are asked.
+    pub found: usize,
+    /// Nodes that went.
+    pub gone: usize,
+}
+
+/// Files of one piece that the hosts of [`shelved`] know of.
+const UNIVERSE: u64 = 400;
+/// How many of them each holds: a popular one is held by most, a rare one by few.
+const HOLDS: usize = 60;
+
+/// Nodes come and go for so long; one in four holds files of one piece and announces their shelves hourly. Who searches
+/// wants a file as the holders did, and asks eight of the peers of its shelf.
+pub fn shelved(internet: Internet, nodes: usize, lasting: Duration, searches_a_minute: usize) -> Shelved {
+    let mut world = World::new(internet, 6);
+    world.grow(nodes, 2 * MINUTE);
+    let mut ends: HashMap<usize, Duration> =
+        world.living().into_iter().map(|host| (host, world.now() + session(&mut world.rng))).collect();
+    let mut holders: HashMap<usize, (Vec<u64>, Duration)> = HashMap::new();
+    let mut announced: HashMap<usize, Vec<u64>> = HashMap::new();
+    let (mut shelved, mut searches) = (Shelved::default(), Vec::new());
+    let until = world.now() + lasting;
+    while world.now() < until {
+        let now = world.now();
+        let gone: Vec<usize> = ends.iter().filter(|(_, end)| **end <= now).map(|(host, _)| *host).collect();
+        for host in gone {
+            world.kill(host);
+            shelved.gone += 1;
+            ends.remove(&host);
+            holders.remove(&host);
+            announced.remove(&host);
+            let fresh = world.add(None);
+            let end = now + session(&mut world.rng);
+            ends.insert(fresh, end);
+        }
+        for host in world.living().into_iter().filter(|host| host % 4 == 0) {
+            let holder = holders.entry(host).or_insert_with(|| (drawn(&mut world.rng, HOLDS), now + MINUTE));
+            if holder.1 <= now {
+                holder.1 = now + world.rng.random_range(48..60) * MINUTE;
+                let mut records: Vec<_> = holder.0.iter().map(|n| record(*n, &file(*n))).collect();
+                records.sort_by_cached_key(|record| record.key(&Realm::public()));
+                records.dedup();
+                for together in records.chunks(40) {
+                    world.publish_records(host, together.to_vec());
+                }
+                announced.insert(host, holder.0.clone());
+            }
+        }
+        world.run(MINUTE / 2);
+        for _ in 0..searches_a_minute {
+            let (n, host) = (drawn(&mut world.rng, 1)[0], world.anybody());
+            let mut having: Vec<_> = announced.iter().filter(|(_, files)| files.contains(&n)).collect();
+            having.retain(|(holder, _)| **holder != host);
+            let having: Vec<_> = having.into_iter().map(|(holder, _)| world.addr(*holder).ip()).collect();
+            if let (false, Record::Shelf(shelf)) = (having.is_empty(), record(n, &file(n))) {
+                searches.push((world.find_shelf(host, &shelf), having));
+            }
+        }
+        world.run(MINUTE / 2);
+    }
+    shelved.searches = searches.len();
+    for (search, having) in &searches {
+        let peers = &world.followed(search).holders;
+        shelved.named += usize::from(peers.iter().any(|peer| having.contains(&peer.ip())));
+        shelved.found += usize::from(peers.iter().take(8).any(|peer| having.contains(&peer.ip())));
+    }
+    shelved
+}
+
+/// Different files, drawn as they are wanted: the n-th of them n times less often than the first.
+fn drawn(rng: &mut StdRng, count: usize) -> Vec<u64> {
+    let mut files = Vec::new();
+    while files.len() < count {
+        let file = (UNIVERSE as f64).powf(rng.random::<f64>()) as u64;
+        if !files.contains(&file) {
+            files.push(file);
+        }
+    }
+    files
 }

@@ -4,6 +4,7 @@
 
 mod cases;
 mod internet;
+mod sockets;
 mod strategy;
 mod virtual_net;
 mod world;
@@ -16,6 +17,7 @@ use std::{
 
 use cases::OUR_TABLES;
 use internet::Internet;
+use sockets::Crowd;
 use strategy::{APT_P2P, NAIVE, Outcome, Strategy};
 use virtual_net::Tables;
 use world::World;
@@ -26,13 +28,15 @@ fn main() {
     let internet = Internet::new(seed);
     let wanted: Vec<String> = env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     type Case = (&'static str, fn(Internet));
-    let cases: [Case; 6] = [
+    let cases: [Case; 8] = [
         ("holding", holding),
         ("calculated", calculated),
         ("memory", memory),
         ("real", real),
+        ("sockets", sockets),
         ("hostile", hostile),
         ("churn", churn),
+        ("shelved", shelved),
     ];
     for (name, case) in cases {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
@@ -77,6 +81,41 @@ fn real(internet: Internet) {
     print("ours", &outcomes, "first 50/100, complete 310/350, messages 70");
 }
 
+/// Nodes on sockets of this machine.
+fn sockets(_: Internet) {
+    let (nodes, seed) = (variable("SOCKETS", 500), variable("SEED", 20_261_120));
+    println!("{nodes} nodes on sockets of this machine, in microseconds");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let mut crowd = Crowd::start(90, nodes, seed).await;
+        tokio::time::sleep(Duration::from_secs(variable("SETTLE", 30))).await;
+        for (dead, bar) in [(0.0, "first 1000/3000, complete 5000"), (0.3, "complete 400000")] {
+            crowd.kill(dead).await;
+            let took = crowd.look_up(if dead > 0.0 { 60 } else { 300 }).await;
+            let first = sorted(took.iter().filter_map(|took| took.first));
+            let complete = sorted(took.iter().map(|took| took.complete));
+            let at = |times: &[Duration], percent: usize| {
+                times
+                    .get((times.len() * percent / 100).min(times.len().saturating_sub(1)))
+                    .map_or(0, Duration::as_micros)
+            };
+            let answers = took.iter().map(|took| took.answers).sum::<usize>() / took.len();
+            println!(
+                "  {:2.0} % killed: found {}/{}, first {}/{}/{}, complete {}/{}/{}, {answers} answers ({bar})",
+                100.0 * dead,
+                first.len(),
+                took.len(),
+                at(&first, 50),
+                at(&first, 90),
+                at(&first, 99),
+                at(&complete, 50),
+                at(&complete, 90),
+                at(&complete, 99),
+            );
+        }
+    });
+}
+
 fn hostile(internet: Internet) {
     let nodes = variable("NODES", 3_000) / 3;
     let found = cases::hostile(internet, nodes, 200);
@@ -90,6 +129,20 @@ fn churn(internet: Internet) {
     println!(
         "{nodes} real nodes, {} gone in {hours} h: {part:.2} % of {} found (99.5)",
         churned.gone, churned.searches
+    );
+}
+
+fn shelved(internet: Internet) {
+    let (nodes, hours) = (variable("NODES", 3_000) / 10, variable("HOURS", 24));
+    let shelved = cases::shelved(internet, nodes, Duration::from_secs(3600 * hours), 4);
+    let part = |count| 100.0 * count as f64 / shelved.searches as f64;
+    println!(
+        "{nodes} real nodes, {} gone in {hours} h: of {} files of one piece, a holder was among the peers of the shelf for \
+         {:.1} %, among the eight who are asked for {:.1} %",
+        shelved.gone,
+        shelved.searches,
+        part(shelved.named),
+        part(shelved.found)
     );
 }
 

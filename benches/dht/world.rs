@@ -9,12 +9,14 @@ use std::{
 
 use apt_huddle::{
     dht::{
+        Terms,
         contact::Contact,
         find::Found,
         message::{Answer, Body, Packet, Query, write_query, write_reply},
         node::{Event, JobId, Node, Output, Setup, Transmit},
         realm::Realm,
         saved::Saved,
+        shelf::{Record, Shelf},
     },
     hash::{ContentHash, Expected, PieceChain},
 };
@@ -164,18 +166,21 @@ impl World {
     /// Begins to announce.
     pub fn publish(&mut self, host: usize, file: &Expected) -> (usize, JobId) {
         let chain = PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
+        self.publish_records(host, vec![Record::File(*file, chain)])
+    }
+
+    /// Begins to announce files and shelves together.
+    pub fn publish_records(&mut self, host: usize, records: Vec<Record>) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
-        let job = self.hosts[host].node.publish(*file, &chain, PORT, self.now);
+        let job = self.hosts[host].node.publish_many(&records, PORT, self.now);
         self.follow(host, job, before)
     }
 
-    /// Begins to announce files together.
-    pub fn publish_many(&mut self, host: usize, files: &[Expected]) {
-        let chain =
-            |file| PieceChain::decode(file, &vec![7; PieceChain::encoded_len(file)]).expect("of the right length");
-        let files: Vec<_> = files.iter().map(|file| (*file, chain(file))).collect();
-        self.hosts[host].node.publish_many(&files, PORT, self.now);
-        self.touch(host);
+    /// Begins to look for those who have something of a shelf.
+    pub fn find_shelf(&mut self, host: usize, shelf: &Shelf) -> (usize, JobId) {
+        let before = self.hosts[host].node.figures().queries_out;
+        let job = self.hosts[host].node.find_shelf(shelf, Terms::default(), self.now);
+        self.follow(host, job, before)
     }
 
     /// Bytes of questions that a host has sent.
@@ -186,7 +191,7 @@ impl World {
     /// Begins a search.
     pub fn find(&mut self, host: usize, file: &Expected) -> (usize, JobId) {
         let before = self.hosts[host].node.figures().queries_out;
-        let job = self.hosts[host].node.find(*file, self.now);
+        let job = self.hosts[host].node.find(*file, Terms::default(), self.now);
         self.follow(host, job, before)
     }
 

@@ -1,13 +1,16 @@
 //! Tell: who is told what we hold, and when.
 //!
-//! The store says what may be offered and what changed; the [`schedule`] says which files are due together; the DHT is told.
+//! The store says what may be offered and what changed; [`holdings`] turns that into files and shelves to tell of; the
+//! [`schedule`] says which of them are due together; the DHT is told.
 //! Nothing is told before a node is known that could keep it. What is gone, or superseded, is not told again: when that is
 //! learned while it is being told of, telling stops, and what else it was told with is told anew.
 //!
 //! A big file is told of as soon as its first piece is lent, without piece hashes, so that those who begin together find
-//! each other; and once more, with them, when it is whole.
+//! each other; and once more, with them, when it is whole. Files of one piece are not told of: their shelves are (see
+//! [`crate::dht::shelf`]), in the hope that who comes asks for more than one file.
 #![expect(clippy::disallowed_methods, reason = "the conductor's clock")]
 
+pub mod holdings;
 pub mod schedule;
 
 use std::{
@@ -25,12 +28,12 @@ use tokio::{
 };
 
 use crate::{
-    archive::Shareable,
-    dht::Dht,
+    dht::{Announcement, Dht},
     hash::{ContentHash, PieceChain},
     store::{Change, Offer, Offered, Store, StoreError},
 };
 
+use holdings::{Holdings, Step, Topic};
 use schedule::Schedule;
 
 /// Rounds of announcements under way at a time.
@@ -39,6 +42,8 @@ const PARALLEL: usize = 8;
 const UNFINISHED_FROM: usize = 8;
 /// How often a network that is empty, or that cannot reach this host, is looked at again.
 const LONELY: Duration = Duration::from_millis(500);
+/// How often it is asked whether this host has moved.
+const SETTLED: Duration = Duration::from_secs(10);
 
 /// The task that announces.
 pub struct Announcer {
@@ -47,19 +52,17 @@ pub struct Announcer {
     port: u16,
     schedule: Schedule,
     changes: Receiver<Change>,
-    scheduled: HashSet<ContentHash>,
-    /// Those of `scheduled` that are not whole yet.
-    unfinished: HashSet<ContentHash>,
+    holdings: Holdings,
     /// What is being told of together, and how to stop that.
     under_way: Vec<UnderWay>,
 }
 
 struct UnderWay {
-    files: Vec<ContentHash>,
+    topics: Vec<Topic>,
     stop: oneshot::Sender<()>,
 }
 
-/// What came of one file's announcement.
+/// What came of one announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Told {
     /// So many nodes keep it.
@@ -70,44 +73,57 @@ enum Told {
     Stopped,
 }
 
-type Telling = BoxFuture<'static, Vec<(ContentHash, Told)>>;
+type Telling = BoxFuture<'static, Vec<(Topic, Told)>>;
 
 impl Announcer {
     /// Announces what the store offers, at the TCP port where peers are served.
     pub fn new(dht: Dht, store: Store, port: u16) -> Self {
         let changes = store.changes();
-        let (scheduled, unfinished) = (HashSet::new(), HashSet::new());
         let schedule = Schedule::new(rand::random(), Instant::now());
-        Self { dht, store, port, schedule, changes, scheduled, unfinished, under_way: Vec::new() }
+        Self { dht, store, port, schedule, changes, holdings: Holdings::default(), under_way: Vec::new() }
     }
 
     /// Runs until the store is gone.
     pub async fn run(mut self) {
         self.survey().await;
         let mut telling: FuturesUnordered<Telling> = FuturesUnordered::new();
+        let mut moves = self.dht.snapshot().moves;
         loop {
             // Nothing is told of before somebody was able to connect.
             let network = self.dht.snapshot();
+            if network.moves != moves {
+                moves = network.moves;
+                self.schedule.handle_moved(Instant::now());
+            }
             let lonely = network.nodes() == 0 || !network.is_reachable();
             while !lonely && telling.len() < PARALLEL {
-                let files = self.schedule.poll(Instant::now());
-                if files.is_empty() {
+                let topics = self.schedule.poll(Instant::now());
+                if topics.is_empty() {
                     break;
                 }
-                telling.push(self.tell(files));
+                telling.push(self.tell(topics));
             }
             let wake = match telling.len() {
                 _ if lonely => Some(Instant::now() + LONELY),
                 PARALLEL => None,
-                _ => self.schedule.next_wake(),
+                _ => {
+                    let look = Instant::now() + SETTLED;
+                    Some(self.schedule.next_wake().map_or(look, |due| due.min(look)))
+                }
             };
             tokio::select! {
                 change = self.changes.recv() => match change {
-                    Ok(Change::Lent(file)) if file.pieces() >= UNFINISHED_FROM => self.begin(file.hash),
+                    Ok(Change::Lent(file)) if file.pieces() >= UNFINISHED_FROM => {
+                        let steps = self.holdings.handle_begun(file.hash);
+                        self.follow(steps);
+                    }
                     Ok(Change::Lent(_)) => {}
-                    Ok(Change::Stored(hash)) => self.add(hash),
-                    Ok(Change::Withdrawn(hash)) if !self.unfinished.contains(&hash) => {}
-                    Ok(Change::Gone(hash) | Change::Withdrawn(hash)) => self.remove(hash),
+                    Ok(Change::Stored(hash)) => self.add(hash).await,
+                    Ok(Change::Withdrawn(hash)) => {
+                        let steps = self.holdings.handle_withdrawn(hash);
+                        self.follow(steps);
+                    }
+                    Ok(Change::Gone(hash)) => self.remove(hash),
                     Ok(Change::Learned) | Err(RecvError::Lagged(_)) => self.survey().await,
                     Err(RecvError::Closed) => return,
                 },
@@ -121,110 +137,132 @@ impl Announcer {
     async fn survey(&mut self) {
         let store = self.store.clone();
         let offered = tokio::task::spawn_blocking(move || store.offered()).await.expect("the store does not panic");
-        let offered: HashSet<_> = match offered {
-            Ok(offered) => offered.into_iter().collect(),
+        let offered = match offered {
+            Ok(offered) => offered,
             Err(error) => {
                 tracing::warn!(%error, "what is held cannot be listed; announcements go on as they were");
                 return sleep(LONELY).await;
             }
         };
-        let is_gone = |hash: &&ContentHash| !offered.contains(*hash) && !self.unfinished.contains(*hash);
-        for gone in self.scheduled.iter().filter(is_gone).copied().collect::<Vec<_>>() {
-            self.remove(gone);
-        }
-        offered.into_iter().for_each(|hash| self.add(hash));
-    }
-
-    /// A file is on its way, and pieces of it are lent.
-    fn begin(&mut self, hash: ContentHash) {
-        if self.scheduled.insert(hash) {
-            self.unfinished.insert(hash);
-            self.schedule.handle_held(hash, self.dht.place(&hash), Instant::now());
+        let hashes: HashSet<_> = offered.iter().map(|listed| listed.expected.hash).collect();
+        let gone: Vec<_> = self.holdings.whole().filter(|hash| !hashes.contains(hash)).collect();
+        gone.into_iter().for_each(|hash| self.remove(hash));
+        for listed in offered {
+            let steps = self.holdings.handle_listed(&listed);
+            self.follow(steps);
         }
     }
 
-    /// A file is whole.
-    fn add(&mut self, hash: ContentHash) {
-        if self.scheduled.insert(hash) {
-            self.schedule.handle_held(hash, self.dht.place(&hash), Instant::now());
-        } else if self.unfinished.remove(&hash) {
-            self.schedule.handle_changed(hash, Instant::now());
+    /// A file is whole. One that may not be told of is none of ours, and whether it may be said later, all are looked at.
+    async fn add(&mut self, hash: ContentHash) {
+        let store = self.store.clone();
+        let listed = tokio::task::spawn_blocking(move || store.listed(hash)).await.expect("the store does not panic");
+        match listed {
+            Ok(Some(listed)) => {
+                let steps = self.holdings.handle_listed(&listed);
+                self.follow(steps);
+            }
+            Ok(None) => self.remove(hash),
+            Err(error) => tracing::warn!(%hash, %error, "not announced"),
         }
     }
 
     fn remove(&mut self, hash: ContentHash) {
-        self.unfinished.remove(&hash);
-        if self.scheduled.remove(&hash) {
-            self.schedule.handle_gone(hash);
-        }
-        if let Some(at) = self.under_way.iter().position(|telling| telling.files.contains(&hash)) {
-            // Whoever has just ended needs no stopping.
-            let _ = self.under_way.swap_remove(at).stop.send(());
+        let steps = self.holdings.handle_gone(hash);
+        self.follow(steps);
+    }
+
+    fn follow(&mut self, steps: Vec<Step>) {
+        let now = Instant::now();
+        for step in steps {
+            match step {
+                Step::Begin(topic) => {
+                    let place = match &topic {
+                        Topic::File(hash) => self.dht.place(hash),
+                        Topic::Shelf(shelf) => self.dht.place_of(shelf),
+                    };
+                    self.schedule.handle_held(topic, place, now);
+                }
+                Step::Again(topic) => self.schedule.handle_changed(topic, now),
+                Step::End(topic) => {
+                    self.schedule.handle_gone(topic);
+                    if let Some(at) = self.under_way.iter().position(|telling| telling.topics.contains(&topic)) {
+                        // Whoever has just ended needs no stopping.
+                        let _ = self.under_way.swap_remove(at).stop.send(());
+                    }
+                }
+            }
         }
     }
 
-    /// Begins to tell of files together.
-    fn tell(&mut self, files: Vec<ContentHash>) -> Telling {
+    /// Begins to tell of files and shelves together.
+    fn tell(&mut self, topics: Vec<Topic>) -> Telling {
         let (stop, stopped) = oneshot::channel();
-        self.under_way.push(UnderWay { files: files.clone(), stop });
-        let telling = tell(self.dht.clone(), self.store.clone(), self.port, files.clone());
+        self.under_way.push(UnderWay { topics: topics.clone(), stop });
+        let telling = tell(self.dht.clone(), self.store.clone(), self.port, topics.clone());
         let telling = async move {
             tokio::select! {
                 biased;
-                Ok(()) = stopped => files.into_iter().map(|hash| (hash, Told::Stopped)).collect(),
+                Ok(()) = stopped => topics.into_iter().map(|topic| (topic, Told::Stopped)).collect(),
                 told = telling => told,
             }
         };
         telling.boxed()
     }
 
-    fn handle_told(&mut self, told: Vec<(ContentHash, Told)>) {
+    fn handle_told(&mut self, told: Vec<(Topic, Told)>) {
         // Before anything is removed, which would stop what has ended.
-        self.under_way.retain(|telling| !told.iter().any(|(hash, _)| telling.files.contains(hash)));
-        for (hash, told) in told {
-            match told {
-                Told::To(stored) => self.schedule.handle_announced(hash, stored, Instant::now()),
-                Told::Nothing => self.remove(hash),
-                Told::Stopped => self.schedule.handle_stopped(hash, Instant::now()),
+        self.under_way.retain(|telling| !told.iter().any(|(topic, _)| telling.topics.contains(topic)));
+        for (topic, told) in told {
+            match (told, topic) {
+                (Told::To(stored), _) => self.schedule.handle_announced(topic, stored, Instant::now()),
+                (Told::Nothing, Topic::File(hash)) => self.remove(hash),
+                (Told::Stopped, _) | (Told::Nothing, Topic::Shelf(_)) => {
+                    self.schedule.handle_stopped(topic, Instant::now());
+                }
             }
         }
     }
 }
 
-/// Tells of what the store offers of these files at this moment.
-async fn tell(dht: Dht, store: Store, port: u16, hashes: Vec<ContentHash>) -> Vec<(ContentHash, Told)> {
-    let asked = hashes.clone();
-    let offers = tokio::task::spawn_blocking(move || asked.into_iter().map(|hash| chain(&store, hash)).collect());
-    let offers: Vec<_> = offers.await.expect("the store does not panic");
-    let (mut files, mut told) = (Vec::new(), Vec::new());
-    for (hash, offer) in hashes.into_iter().zip(offers) {
+/// Tells of what the store offers of these files at this moment, and of these shelves.
+async fn tell(dht: Dht, store: Store, port: u16, topics: Vec<Topic>) -> Vec<(Topic, Told)> {
+    let asked = topics.clone();
+    let offers = move || asked.into_iter().map(|topic| announcement(&store, topic)).collect();
+    let offers: Vec<_> = tokio::task::spawn_blocking(offers).await.expect("the store does not panic");
+    let (mut announcements, mut told) = (Vec::new(), Vec::new());
+    for (topic, offer) in topics.into_iter().zip(offers) {
         match offer {
-            Ok(Some(file)) => files.push((hash, file)),
-            Ok(None) => told.push((hash, Told::Nothing)),
+            Ok(Some(announcement)) => announcements.push((topic, announcement)),
+            Ok(None) => told.push((topic, Told::Nothing)),
             Err(error) => {
-                tracing::warn!(%hash, %error, "not announced");
-                told.push((hash, Told::To(0)));
+                tracing::warn!(?topic, %error, "not announced");
+                told.push((topic, Told::To(0)));
             }
         }
     }
-    let (hashes, files): (Vec<_>, Vec<_>) = files.into_iter().unzip();
-    if files.is_empty() {
+    let (topics, announcements): (Vec<_>, Vec<_>) = announcements.into_iter().unzip();
+    if announcements.is_empty() {
         return told;
     }
-    let stored = dht.announce(files, port).await;
-    tracing::debug!(files = hashes.len(), ?stored, "announced");
-    told.extend(hashes.into_iter().zip(stored.into_iter().map(Told::To)));
+    let stored = dht.announce(announcements, port).await;
+    tracing::debug!(topics = topics.len(), ?stored, "announced");
+    told.extend(topics.into_iter().zip(stored.into_iter().map(Told::To)));
     told
 }
 
-/// A file that may be told of, and its piece hashes.
-fn chain(store: &Store, hash: ContentHash) -> Result<Option<(Shareable, PieceChain)>, StoreError> {
+/// What may be told of: a file and its piece hashes, or a shelf.
+fn announcement(store: &Store, topic: Topic) -> Result<Option<Announcement>, StoreError> {
+    let hash = match topic {
+        Topic::Shelf(shelf) => return Ok(Some(Announcement::Shelf(shelf))),
+        Topic::File(hash) => hash,
+    };
     let chain = |of| match of {
         Offered::Whole(blob) => blob.chain.clone(),
         // None to tell yet: whoever comes asks which pieces there are.
         Offered::Lent(_) => PieceChain::default(),
     };
-    Ok(store.offer(hash)?.map(|Offer { file, of }| (file, chain(of))))
+    Ok(store.offer(hash)?.map(|Offer { file, of }| Announcement::File(file, chain(of))))
 }
 
 #[cfg(test)]

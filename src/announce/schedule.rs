@@ -1,4 +1,4 @@
-//! When each held file is announced next: a machine without clock.
+//! When each held file, or shelf, is announced next: a machine without clock.
 //!
 //! A file is due at once when it comes and when what is told of it changes, and, when no node took it, again after a pause
 //! that doubles. Otherwise the key space is a dial, and a hand goes round it once an hour: a file is due when the hand
@@ -17,7 +17,9 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
-use crate::{dht::Id, hash::ContentHash};
+use crate::dht::Id;
+
+use super::holdings::Topic;
 
 /// One turn of the hand; nodes keep an announcement for 130 minutes, so that one may fail.
 const PERIOD: Duration = Duration::from_secs(60 * 60);
@@ -42,12 +44,12 @@ pub struct Schedule {
     origin: Instant,
     due: BTreeSet<(Instant, Id)>,
     files: BTreeMap<Id, File>,
-    places: HashMap<ContentHash, Id>,
+    places: HashMap<Topic, Id>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct File {
-    hash: ContentHash,
+    topic: Topic,
     /// When it is due; `None` while it is being announced.
     due: Option<Instant>,
     /// Announcements in a row that no node took.
@@ -65,17 +67,17 @@ impl Schedule {
     }
 
     /// A file is held from now on, and is announced at that place.
-    pub fn handle_held(&mut self, hash: ContentHash, place: Id, now: Instant) {
-        if let std::collections::hash_map::Entry::Vacant(vacant) = self.places.entry(hash) {
+    pub fn handle_held(&mut self, topic: Topic, place: Id, now: Instant) {
+        if let std::collections::hash_map::Entry::Vacant(vacant) = self.places.entry(topic) {
             vacant.insert(place);
-            self.files.insert(place, File { hash, due: None, failures: 0, changed: false });
+            self.files.insert(place, File { topic, due: None, failures: 0, changed: false });
             self.set(place, now, 0);
         }
     }
 
     /// There is something new to tell of a file that is held: it is due at once, or as soon as it was announced.
-    pub fn handle_changed(&mut self, hash: ContentHash, now: Instant) {
-        let Some(&place) = self.places.get(&hash) else { return };
+    pub fn handle_changed(&mut self, topic: Topic, now: Instant) {
+        let Some(&place) = self.places.get(&topic) else { return };
         let file = self.files.get_mut(&place).expect("a file that is held has a place");
         if file.due.is_none() {
             file.changed = true;
@@ -84,17 +86,23 @@ impl Schedule {
         }
     }
 
+    /// This host has moved: what was told of it leads nowhere, and all is due again.
+    pub fn handle_moved(&mut self, now: Instant) {
+        let topics: Vec<_> = self.places.keys().copied().collect();
+        topics.into_iter().for_each(|topic| self.handle_changed(topic, now));
+    }
+
     /// A file is held no more, or may not be told of.
-    pub fn handle_gone(&mut self, hash: ContentHash) {
-        let Some(place) = self.places.remove(&hash) else { return };
+    pub fn handle_gone(&mut self, topic: Topic) {
+        let Some(place) = self.places.remove(&topic) else { return };
         if let Some(File { due: Some(due), .. }) = self.files.remove(&place) {
             self.due.remove(&(due, place));
         }
     }
 
     /// An announcement ended; so many nodes keep it.
-    pub fn handle_announced(&mut self, hash: ContentHash, stored: usize, now: Instant) {
-        let Some((place, file)) = self.under_way(&hash) else { return };
+    pub fn handle_announced(&mut self, topic: Topic, stored: usize, now: Instant) {
+        let Some((place, file)) = self.under_way(&topic) else { return };
         if file.changed {
             return self.set(place, now, 0);
         }
@@ -110,8 +118,8 @@ impl Schedule {
     }
 
     /// An announcement was stopped before its end, and not for this file's sake: it is due as before.
-    pub fn handle_stopped(&mut self, hash: ContentHash, now: Instant) {
-        if let Some((place, file)) = self.under_way(&hash) {
+    pub fn handle_stopped(&mut self, topic: Topic, now: Instant) {
+        if let Some((place, file)) = self.under_way(&topic) {
             self.set(place, now, file.failures);
         }
     }
@@ -119,7 +127,7 @@ impl Schedule {
     /// The files that are to be announced now, in the order of their places; none: nothing is due. They are not due again
     /// before [`Schedule::handle_announced`] or [`Schedule::handle_stopped`].
     #[must_use]
-    pub fn poll(&mut self, now: Instant) -> Vec<ContentHash> {
+    pub fn poll(&mut self, now: Instant) -> Vec<Topic> {
         let Some(&(_, first)) = self.due.first().filter(|(due, _)| *due <= now) else { return Vec::new() };
         let is_near = |file: &File| file.due.is_some_and(|due| due <= now + AHEAD);
         let near = self.files.range_mut(first..).take(MAX_LOOKED_AT).filter(|(_, file)| is_near(file));
@@ -127,7 +135,7 @@ impl Schedule {
         for (place, file) in near.take(MAX_TOGETHER) {
             let due = file.due.take().expect("it is due soon");
             self.due.remove(&(due, *place));
-            together.push(file.hash);
+            together.push(file.topic);
         }
         together
     }
@@ -137,8 +145,8 @@ impl Schedule {
         self.due.first().map(|(due, _)| *due)
     }
 
-    fn under_way(&self, hash: &ContentHash) -> Option<(Id, File)> {
-        let place = *self.places.get(hash)?;
+    fn under_way(&self, topic: &Topic) -> Option<(Id, File)> {
+        let place = *self.places.get(topic)?;
         self.files.get(&place).copied().filter(|file| file.due.is_none()).map(|file| (place, file))
     }
 

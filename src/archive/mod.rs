@@ -26,6 +26,7 @@ mod repository;
 mod scope;
 mod signature;
 mod sources;
+mod suite_name;
 #[cfg(test)]
 pub(crate) mod testing;
 mod trust;
@@ -46,6 +47,7 @@ pub use signature::Signer;
 pub use sources::{
     BadSource, Bases, Proxies, SignedBy, Signing, Source, SourceType, Sources, Surroundings, mirror_lists,
 };
+pub use suite_name::SuiteName;
 pub use trust::Trust;
 pub use validity::{Validity, is_no};
 pub use vouched::{Privacy, Shareable, Vouched};

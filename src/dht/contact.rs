@@ -66,6 +66,11 @@ pub struct Contact {
 }
 
 impl Contact {
+    /// Whether the id is one that the address may have (BEP 42). Addresses that are not global may have any.
+    pub fn is_rooted(&self) -> bool {
+        !Subnet::is_scarce(self.addr.ip()) || self.id.is_rooted_in(self.addr.ip())
+    }
+
     /// Appends the 26 or 38 bytes.
     pub fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.id.as_bytes());

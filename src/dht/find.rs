@@ -1,4 +1,4 @@
-//! What a search for one file has found so far: each holder once, and chains from the claims that fit.
+//! What a search for one file, or shelf, has found so far: each holder once, and chains from the claims that fit.
 
 use std::{collections::HashSet, net::SocketAddr};
 
@@ -27,15 +27,16 @@ pub enum Found {
 /// One search.
 #[derive(Debug)]
 pub struct Find {
-    expected: Expected,
+    /// None of a shelf, of which nothing can be claimed.
+    expected: Option<Expected>,
     holders: HashSet<SocketAddr>,
     claims: HashSet<Vec<u8>>,
     assemblies: Vec<Assembly>,
 }
 
 impl Find {
-    /// Knows nothing yet.
-    pub fn new(expected: Expected) -> Self {
+    /// Knows nothing yet of a file, or of a shelf.
+    pub fn new(expected: Option<Expected>) -> Self {
         Self { expected, holders: HashSet::new(), claims: HashSet::new(), assemblies: Vec::new() }
     }
 
@@ -50,7 +51,7 @@ impl Find {
         if self.claims.len() >= MAX_CLAIMS || self.claims.contains(claim) {
             return (None, Vec::new());
         }
-        match Claim::read(&self.expected, claim) {
+        match self.expected.and_then(|expected| Claim::read(&expected, claim)) {
             None => (None, Vec::new()),
             Some(read) => {
                 self.claims.insert(claim.to_vec());
@@ -84,8 +85,12 @@ mod tests {
 
     use super::*;
 
+    fn expected(pieces: u64) -> Expected {
+        Expected { hash: ContentHash::of(b""), size: pieces * PIECE_SIZE }
+    }
+
     fn find(pieces: u64) -> Find {
-        Find::new(Expected { hash: ContentHash::of(b""), size: pieces * PIECE_SIZE })
+        Find::new(Some(expected(pieces)))
     }
 
     #[test]
@@ -103,10 +108,10 @@ mod tests {
         let chain = |last: u8| {
             let mut states = vec![7; 32 * 39];
             states[32 * 39 - 1] = last;
-            PieceChain::decode(&find.expected, &states).unwrap()
+            PieceChain::decode(&expected(40), &states).unwrap()
         };
         let chains = [chain(1), chain(2)];
-        let published = chains.each_ref().map(|chain| Publication::of(&find.expected, chain));
+        let published = chains.each_ref().map(|chain| Publication::of(&expected(40), chain));
         for publication in &published {
             let (found, needed) = find.handle_claim(publication.claim.as_ref().unwrap());
             assert_eq!((found, needed.len()), (None, 2));

@@ -1,4 +1,4 @@
-//! Budgets: what one address may ask, what is answered in all, and who is left alone for being silent.
+//! Budgets: what one address may ask, and who is left alone for being silent.
 
 use std::{
     collections::HashMap,
@@ -11,12 +11,6 @@ const QUERIES_PER_SECOND: f64 = 200.0;
 
 /// Questions that one address may ask at once: an upgrade looks up a thousand files in some seconds.
 const QUERY_BURST: f64 = 1000.0;
-
-/// Bytes a second that are answered in all, to whomever.
-const BYTES_PER_SECOND: f64 = 512.0 * 1024.0;
-
-/// Bytes that are answered at once.
-const BYTE_BURST: f64 = 4.0 * 1024.0 * 1024.0;
 
 /// Most addresses with a budget of their own.
 const MAX_ASKERS: usize = 4096;
@@ -72,13 +66,12 @@ pub struct Askers {
     /// None while all have their own.
     shared: Vec<Bucket>,
     lot: u64,
-    bytes: Bucket,
 }
 
 impl Askers {
     /// Nobody has asked yet.
-    pub fn new(seed: u64, now: Duration) -> Self {
-        Self { one: HashMap::new(), shared: Vec::new(), lot: seed, bytes: Bucket::full(BYTE_BURST, now) }
+    pub fn new(seed: u64) -> Self {
+        Self { one: HashMap::new(), shared: Vec::new(), lot: seed }
     }
 
     /// Whether a question from that address is looked at.
@@ -112,12 +105,6 @@ impl Askers {
         if self.one.len() < MAX_ASKERS {
             self.shared = Vec::new();
         }
-    }
-
-    /// Whether a reply of so many bytes may still be sent.
-    pub fn affords(&mut self, reply_len: usize, now: Duration) -> bool {
-        self.bytes.refill(BYTES_PER_SECOND, BYTE_BURST, now);
-        self.bytes.take(reply_len as f64)
     }
 }
 
@@ -188,7 +175,7 @@ mod tests {
 
     #[test]
     fn one_address_exhausts_only_itself() {
-        let mut askers = Askers::new(7, Duration::ZERO);
+        let mut askers = Askers::new(7);
         let admitted = (0..5000).filter(|_| askers.admits(ip(1), Duration::ZERO)).count();
         assert_eq!(admitted, 1000);
         assert!(askers.admits(ip(2), Duration::ZERO));
@@ -198,7 +185,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_new_addresses_leaves_an_honest_one_its_answers() {
-        let mut askers = Askers::new(7, Duration::ZERO);
+        let mut askers = Askers::new(7);
         for n in 0..600_000 {
             askers.admits(ip(n), Duration::from_micros(u64::from(n) * 100));
         }
@@ -208,14 +195,6 @@ mod tests {
         assert_eq!((askers.one.len(), askers.shared.len()), (MAX_ASKERS, SHARED_BUDGETS));
         askers.sweep(2 * minute);
         assert_eq!((askers.one.len(), askers.shared.len()), (0, 0));
-    }
-
-    #[test]
-    fn replies_stop_at_the_budget_of_all() {
-        let mut askers = Askers::new(7, Duration::ZERO);
-        let sent = (0..10_000).filter(|_| askers.affords(1400, Duration::ZERO)).count();
-        assert_eq!(sent, BYTE_BURST as usize / 1400);
-        assert!(askers.affords(1400, Duration::from_secs(1)));
     }
 
     #[test]

@@ -8,9 +8,12 @@
 //! 3. The walk is over when the [`K`] nearest of those who answered are known: nobody nearer is unasked or in a slot. Where
 //!    nodes stand denser than elsewhere, it goes on until all within the distance where so many are to be expected are
 //!    known, up to [`MAX_CROWD`]: whoever crowds around a key does not push away those who would be there without it.
+//! 4. Nodes whose id is not one that their address may have (BEP 42) can be as near to a key as they like. They are no more
+//!    than [`K`] of those in 3, and count for half, so that others are there beside them.
 //!
 //! **Security.** Names of nodes are claims. Candidates, questions, and nodes of one subnet are bounded, so a liar who
-//! invents nodes ever nearer to the target ends the walk at most [`MAX_QUESTIONS`] later.
+//! invents nodes ever nearer to the target ends the walk at most [`MAX_QUESTIONS`] later, and pushes out nobody who was
+//! asked.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -128,15 +131,18 @@ impl Lookup {
 
     /// Whom to ask, how long to wait, or that it is over. To be called again after each `on_` and at the time told.
     pub fn next(&mut self, now: Duration) -> Next {
-        let (mut answered, mut in_slots) = (0, 0);
+        let (mut answered, mut in_slots) = (Tally::default(), 0);
         let mut wake: Option<Duration> = None;
         let mut slow_until: Option<Duration> = None;
         let may_ask = self.questions < MAX_QUESTIONS;
         let patience = if self.answers > 0 { SLOT[1] } else { DEADLINE };
         let (pace, reach, candidates) = (self.pace, self.reach, &mut self.candidates);
         for (distance, candidate) in candidates {
-            if !is_wanted(answered, distance, reach) {
-                break;
+            let is_rooted = candidate.contact.is_rooted();
+            match answered.verdict(is_rooted, distance, reach) {
+                Verdict::Wanted => {}
+                Verdict::Beside => continue,
+                Verdict::Enough => break,
             }
             if let State::Asked { since, slot_until } = candidate.state
                 && slot_until <= now
@@ -144,7 +150,7 @@ impl Lookup {
                 candidate.state = State::Slow { since };
             }
             match candidate.state {
-                State::Answered { .. } => answered += 1,
+                State::Answered { .. } => answered.count(is_rooted),
                 State::Asked { slot_until, .. } => {
                     in_slots += 1;
                     wake = Some(wake.map_or(slot_until, |wake| wake.min(slot_until)));
@@ -166,7 +172,7 @@ impl Lookup {
             }
         }
         // Fewer than K answers are worth some patience with the slow: in a small network they may be the ones who know.
-        let patient = if answered < K { slow_until } else { None };
+        let patient = if answered.all() < K { slow_until } else { None };
         match wake.into_iter().chain(patient).min() {
             Some(wake) => Next::Wait(wake),
             None => Next::Done,
@@ -214,12 +220,26 @@ impl Lookup {
 
     /// The nearest nodes that answered, nearest first, each with its token, if it gave one.
     pub fn nearest(&self) -> impl Iterator<Item = (Contact, Option<&[u8]>)> {
-        let answered = self.candidates.iter().filter_map(|(distance, candidate)| match &candidate.state {
-            State::Answered { token } => Some((distance, candidate.contact, token.as_deref())),
+        nearest_of(self.answered(), self.target, self.reach)
+    }
+
+    /// All nodes that answered, nearest first, each with its token, if it gave one.
+    pub fn answered(&self) -> impl Iterator<Item = (Contact, Option<&[u8]>)> {
+        self.candidates.values().filter_map(|candidate| match &candidate.state {
+            State::Answered { token } => Some((candidate.contact, token.as_deref())),
             _ => None,
-        });
-        let wanted = answered.enumerate().take_while(|(nth, (distance, ..))| is_wanted(*nth, distance, self.reach));
-        wanted.map(|(_, (_, contact, token))| (contact, token))
+        })
+    }
+
+    /// Within what distance of the target some nodes are to be expected.
+    pub fn reach(&self) -> Option<Distance> {
+        self.reach
+    }
+
+    /// A node that [`Next::Ask`] named is not asked, as another has asked it.
+    pub fn on_withdrawn(&mut self, id: &Id) {
+        self.on_failure(id);
+        self.questions = self.questions.saturating_sub(1);
     }
 
     fn add(&mut self, contact: Contact, rtt: Option<Duration>) {
@@ -236,7 +256,10 @@ impl Lookup {
         }
         self.candidates.insert(at, Candidate { contact, rtt, state: State::Unasked });
         if self.candidates.len() > MAX_CANDIDATES {
-            self.candidates.pop_last();
+            // There are more of them than questions, so that somebody is unasked.
+            let unasked = self.candidates.iter().rev().find(|(_, other)| matches!(other.state, State::Unasked));
+            let farthest = unasked.map(|(distance, _)| *distance);
+            farthest.and_then(|farthest| self.candidates.remove(&farthest));
         }
     }
 }
@@ -252,9 +275,62 @@ impl Pace {
     }
 }
 
-/// Whether a node at that distance is wanted when so many nearer ones have answered.
-fn is_wanted(answered: usize, distance: &Distance, reach: Option<Distance>) -> bool {
-    answered < K || (answered < MAX_CROWD && reach.is_some_and(|reach| *distance <= reach))
+/// Of nodes that answered, nearest first, those that count as the nearest to a target.
+pub fn nearest_of<'a>(
+    answered: impl Iterator<Item = (Contact, Option<&'a [u8]>)>,
+    target: Id,
+    reach: Option<Distance>,
+) -> impl Iterator<Item = (Contact, Option<&'a [u8]>)> {
+    let mut tally = Tally::default();
+    answered.filter(move |(contact, _)| {
+        let is_rooted = contact.is_rooted();
+        let is_wanted = tally.verdict(is_rooted, &target.distance(&contact.id), reach) == Verdict::Wanted;
+        if is_wanted {
+            tally.count(is_rooted);
+        }
+        is_wanted
+    })
+}
+
+/// Those who answered so far, from the nearest on.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    rooted: usize,
+    others: usize,
+}
+
+/// Whether a node is one of the nearest, were it to answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    Wanted,
+    /// It is not, and a farther one may be.
+    Beside,
+    /// Nor is any that is farther.
+    Enough,
+}
+
+impl Tally {
+    fn count(&mut self, is_rooted: bool) {
+        *if is_rooted { &mut self.rooted } else { &mut self.others } += 1;
+    }
+
+    fn all(self) -> usize {
+        self.rooted + self.others
+    }
+
+    fn verdict(self, is_rooted: bool, distance: &Distance, reach: Option<Distance>) -> Verdict {
+        let is_within = reach.is_some_and(|reach| *distance <= reach);
+        let is_enough = 2 * self.rooted + self.others.min(K) >= 2 * K;
+        let is_wanted = match is_rooted {
+            true => !is_enough || is_within && self.rooted < MAX_CROWD,
+            false => !is_enough && self.others < K || is_within && self.others < MAX_CROWD,
+        };
+        match is_wanted {
+            true => Verdict::Wanted,
+            false if is_enough && !is_within => Verdict::Enough,
+            false => Verdict::Beside,
+        }
+    }
 }
 
 /// The time in a slot: what this lookup has seen, or what the node itself is known to need.

@@ -9,6 +9,8 @@
 //!
 //! The pure modules are public for the simulation in `benches/dht`, which the tests run as well, on fewer nodes.
 //!
+//! Files of one piece have no keys of their own: they are found by the shelves that they stand on (see [`shelf`]).
+//!
 //! Everything found is hearsay. Who fetches proves it.
 
 mod allowance;
@@ -31,9 +33,11 @@ mod rendezvous;
 mod round;
 pub mod saved;
 mod serve;
+pub mod shelf;
 mod signed;
 pub mod storage;
 mod table;
+mod terms;
 mod tokens;
 mod votes;
 mod walk;
@@ -45,7 +49,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     archive::Shareable,
-    hash::{ContentHash, Expected, PieceChain},
+    hash::{ContentHash, Expected},
 };
 
 pub use contact::Contact;
@@ -55,6 +59,9 @@ pub use io::explorer::{Explorer, Hearing};
 pub use message::About;
 pub use probe::{Answered, Heard, Probe};
 pub use reach::{Dial, Reachability};
+pub use shelf::{Announcement, Record, SHARDS, Shelf, is_shelved};
+pub use signed::{BadItem, OwnItem};
+pub use terms::{Priority, Terms};
 
 use io::{Command, Driver, Plan, lan::Lan, meeting::Meeting};
 use realm::Realm;
@@ -191,6 +198,8 @@ pub struct Snapshot {
     pub reachable_v6: Option<Reachability>,
     /// How many nodes the network has, estimated by how densely they stand.
     pub estimate: usize,
+    /// How often the own address was another one than before: what was announced names one that is no more.
+    pub moves: u32,
 }
 
 impl Snapshot {
@@ -227,6 +236,7 @@ impl From<node::Figures> for Snapshot {
             reachable_v4: figures.reachability[0],
             reachable_v6: figures.reachability[1],
             estimate: figures.estimate,
+            moves: figures.moves,
         }
     }
 }
@@ -274,36 +284,53 @@ impl Dht {
     }
 
     /// Looks for holders and piece hashes of a file. Each comes once, as soon as it is known; the channel closes when the
-    /// search is over, at once when there is nobody to ask. To drop it ends the search.
+    /// search is over, at once when there is nobody to ask. To drop it ends the search, its questions and its turn.
     pub fn lookup(&self, file: Shareable) -> mpsc::Receiver<Found> {
-        self.find(*file.expected())
+        self.lookup_on(Terms::default(), file)
     }
 
-    fn find(&self, expected: Expected) -> mpsc::Receiver<Found> {
+    /// The same on terms of one's own. Searches under way are bounded, those that wait for their turn as well.
+    pub fn lookup_on(&self, terms: Terms, file: Shareable) -> mpsc::Receiver<Found> {
+        self.find(*file.expected(), terms)
+    }
+
+    fn find(&self, expected: Expected, terms: Terms) -> mpsc::Receiver<Found> {
         let (found, receiver) = mpsc::channel(find::MAX_HOLDERS + find::MAX_CLAIMS);
         // When the task is gone or drowned in commands, the sender is dropped here: nothing is found.
-        let _ = self.commands.try_send(Command::Find { expected, found });
+        let _ = self.commands.try_send(Command::Find { expected, terms, found });
         receiver
     }
 
-    /// Says that this host holds these files and serves peers at a TCP port of the address that it sends from. Gives the
-    /// number of nodes that keep each, in the same order; 0 is worth another try. To drop the future ends it.
-    ///
-    /// Files whose [`Dht::place`] is near each other's cost little more than one of them.
-    pub async fn announce(&self, files: Vec<(Shareable, PieceChain)>, port: u16) -> Vec<usize> {
-        self.publish(files.into_iter().map(|(file, chain)| (*file.expected(), chain)).collect(), port).await
+    /// Looks for peers that have something of a shelf, in the same way.
+    pub fn look_at(&self, shelf: Shelf) -> mpsc::Receiver<Found> {
+        let (found, receiver) = mpsc::channel(find::MAX_HOLDERS);
+        let _ = self.commands.try_send(Command::LookAt { shelf, found });
+        receiver
     }
 
-    async fn publish(&self, files: Vec<(Expected, PieceChain)>, port: u16) -> Vec<usize> {
-        let none = vec![0; files.len()];
+    /// Says that this host holds these files, and something of these shelves, and serves peers at a TCP port of the address that it sends from. Gives the
+    /// number of nodes that keep each, in the same order; 0 is worth another try. To drop the future ends it.
+    ///
+    /// What has its [`Dht::place`] near another's costs little more than one of them.
+    pub async fn announce(&self, announcements: Vec<Announcement>, port: u16) -> Vec<usize> {
+        self.tell(announcements.into_iter().map(Record::from).collect(), port).await
+    }
+
+    async fn tell(&self, records: Vec<Record>, port: u16) -> Vec<usize> {
+        let none = vec![0; records.len()];
         let (stored, receiver) = oneshot::channel();
-        let _ = self.commands.send(Command::Publish { files, port, stored }).await;
+        let _ = self.commands.send(Command::Publish { records, port, stored }).await;
         receiver.await.unwrap_or(none)
     }
 
     /// Where in the key space a file is announced.
     pub fn place(&self, file: &ContentHash) -> Id {
         self.realm.key(file)
+    }
+
+    /// Where a shelf is.
+    pub fn place_of(&self, shelf: &Shelf) -> Id {
+        self.realm.shelf(shelf)
     }
 
     /// Peers are served at that TCP port from now on. Others are asked to connect to it, and nothing is announced over a

@@ -18,8 +18,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    contact::Contact,
-    id::{Distance, Id},
+    contact::{Contact, Family},
+    id::{Distance, ID_LEN, Id},
     table::K,
 };
 
@@ -28,6 +28,15 @@ const MAX_STRETCHES: usize = 8192;
 
 /// Most nodes of one family that are told.
 const MAX_NODES: usize = 12;
+
+/// Most nodes of a saved stretch: of both families.
+const MAX_SAVED_NODES: usize = 2 * MAX_NODES;
+
+/// Most bytes of stretches that are saved.
+const MAX_SAVED_LEN: usize = 512 * 1024;
+
+/// Longest token that is saved, in bytes.
+const MAX_TOKEN: usize = 40;
 
 /// A stretch that holds so many times the nodes that it held is walked to anew.
 const MAX_OUTGROWN: u64 = 4;
@@ -81,6 +90,39 @@ impl Neighbourhood {
         enough.then_some(Self { nodes, ..self })
     }
 
+    /// Appends what [`Neighbourhood::read`] reads.
+    fn write(&self, out: &mut Vec<u8>) {
+        let byte =
+            |number: usize| u8::try_from(number).expect("lengths here are bounded below a hundred and sixty-one");
+        out.extend_from_slice(self.start.as_bytes());
+        out.extend_from_slice(&[byte(self.bits), byte(self.nodes.len())]);
+        for Known { contact, token } in &self.nodes {
+            let token = token.as_deref().filter(|token| token.len() <= MAX_TOKEN).unwrap_or_default();
+            out.push(byte(Family::of(&contact.addr).contact_len()));
+            contact.write(out);
+            out.push(byte(token.len()));
+            out.extend_from_slice(token);
+        }
+    }
+
+    fn read(bytes: &mut &[u8]) -> Option<Self> {
+        let start = Id::read(bytes.split_off(..ID_LEN)?)?;
+        let [bits, count] = *bytes.split_off(..2)? else { return None };
+        let (bits, count) = (usize::from(bits), usize::from(count));
+        if bits > 8 * ID_LEN || count > MAX_SAVED_NODES {
+            return None;
+        }
+        let mut nodes = Vec::new();
+        for _ in 0..count {
+            let contact = cut(bytes)?;
+            let family = Family::BOTH.into_iter().find(|family| family.contact_len() == contact.len())?;
+            let contact = Contact::read_all(contact, family).next()?;
+            let token = cut(bytes)?;
+            nodes.push(Known { contact, token: (!token.is_empty()).then(|| token.to_vec()) });
+        }
+        Some(Self { start: start.first_of(bits), bits, nodes })
+    }
+
     /// Whether the network has grown so much that it is not these who are asked any more, where some nodes are to be expected
     /// within `reach`.
     fn is_outgrown(&self, reach: Distance) -> bool {
@@ -89,8 +131,18 @@ impl Neighbourhood {
     }
 }
 
+/// As many bytes from the front as the first one says.
+fn cut<'a>(bytes: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let len = usize::from(*bytes.split_off_first()?);
+    bytes.split_off(..len)
+}
+
 /// All stretches that are remembered; no two have a key in common.
-#[derive(Debug, Default)]
+///
+/// ```text
+///  saved: of each stretch   start 20 | bits 1 | nodes 1 | of each node  26 or 38 | contact | length 1 | token
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Neighbourhoods {
     by_start: BTreeMap<Id, Neighbourhood>,
 }
@@ -116,6 +168,35 @@ impl Neighbourhoods {
             self.by_start.pop_first();
         }
         self.by_start.insert(neighbourhood.start, neighbourhood);
+    }
+
+    /// Reads what was saved, as far as it can be read.
+    pub fn read(mut bytes: &[u8]) -> Self {
+        let mut known = Self::default();
+        while let Some(neighbourhood) = Neighbourhood::read(&mut bytes) {
+            known.put(neighbourhood);
+        }
+        known
+    }
+
+    /// What is saved: of too many every so manieth, as each spares one walk.
+    pub fn write(&self) -> Vec<u8> {
+        let mut whole = Vec::new();
+        self.by_start.values().for_each(|known| known.write(&mut whole));
+        let every = whole.len().div_ceil(MAX_SAVED_LEN).max(1);
+        if every == 1 {
+            return whole;
+        }
+        let mut part = Vec::new();
+        self.by_start.values().step_by(every).for_each(|known| known.write(&mut part));
+        part.truncate(MAX_SAVED_LEN);
+        part
+    }
+
+    /// Tokens that nodes of a family gave out to an address that is the own no more.
+    pub fn forget_tokens(&mut self, family: Family) {
+        let nodes = self.by_start.values_mut().flat_map(|known| &mut known.nodes);
+        nodes.filter(|node| Family::of(&node.contact.addr) == family).for_each(|node| node.token = None);
     }
 
     /// Nodes that are known near a key.
@@ -177,6 +258,32 @@ mod tests {
             "thousands of nodes live there now"
         );
         assert!(known.by_start.is_empty());
+    }
+
+    #[test]
+    fn what_was_saved_comes_back_within_bounds() {
+        let mut known = Neighbourhoods::default();
+        let mut found = Neighbourhood::found(&id(&[7, 1]), [eight(7), Vec::new()]);
+        found.nodes[2].token = Some(b"token".to_vec());
+        found.nodes[3].contact.addr = "[2600::1]:7".parse().unwrap();
+        known.put(found);
+        known.put(Neighbourhood::found(&id(&[9, 1]), [eight(9), Vec::new()]));
+        let saved = known.write();
+        assert_eq!(Neighbourhoods::read(&saved), known);
+        for end in 0..saved.len() {
+            assert!(Neighbourhoods::read(&saved[..end]).by_start.len() < 2, "torn at {end}");
+        }
+        let mut many = Neighbourhoods::default();
+        for n in 0..6000_u32 {
+            let [_, _, a, b] = n.to_be_bytes();
+            let near = nodes((0..8).map(|last| id(&[a, b, last])));
+            many.put(Neighbourhood::found(&id(&[a, b]), [near, Vec::new()]));
+        }
+        let saved = many.write();
+        assert!(saved.len() <= MAX_SAVED_LEN && saved.len() > MAX_SAVED_LEN / 3);
+        assert!(many.by_start.len() == 6000 && Neighbourhoods::read(&saved).by_start.len() > 1500);
+        known.forget_tokens(Family::V4);
+        assert!(known.by_start.values().all(|known| known.nodes.iter().all(|node| node.token.is_none())));
     }
 
     #[test]

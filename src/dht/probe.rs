@@ -6,7 +6,7 @@ use super::{
     contact::Contact,
     id::Id,
     message::{About, Query, Reply},
-    signed::Signed,
+    signed::{OwnItem, Signed},
     walk::Goal,
 };
 
@@ -42,6 +42,13 @@ pub enum Probe {
     Put {
         /// Its value, bencoded.
         value: Vec<u8>,
+    },
+    /// To have a mutable item kept.
+    PutSigned {
+        /// The item.
+        item: Box<OwnItem>,
+        /// The number of the one that it is to replace, and no other.
+        cas: Option<i64>,
     },
 }
 
@@ -111,6 +118,9 @@ impl Probe {
             Self::Get { target, .. } => Way::Walk(*target, Goal::Item),
             Self::Put { value } => {
                 Way::Walk(Id::of_item(value), Goal::Put { value: value.clone(), where_missing: false })
+            }
+            Self::PutSigned { item, cas } => {
+                Way::Walk(item.target(), Goal::PutSigned { item: item.clone(), cas: *cas })
             }
         }
     }

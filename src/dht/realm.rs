@@ -7,7 +7,10 @@ use sha2::{Digest, Sha256};
 
 use crate::hash::ContentHash;
 
-use super::id::{ID_LEN, Id};
+use super::{
+    id::{ID_LEN, Id},
+    shelf::Shelf,
+};
 
 /// Length of a network id in bytes.
 pub const NETWORK_LEN: usize = 8;
@@ -21,10 +24,17 @@ pub const MAC_LEN: usize = 16;
 ///  id   SHA-256("apt-huddle/1 network" || secret)[..8]              top-level `n` of each datagram
 ///  mac  HMAC-SHA-256(secret, the datagram without its `m`)[..16]    top-level `m`, private networks only
 ///  key  SHA-256("apt-huddle/1" || secret || hash of the file)[..20]
+///  shelf SHA-256("apt-huddle/1 shelf" || secret || name of the suite || shard, 1 byte)[..20]
 ///  meet SHA-256("apt-huddle/1 rendezvous" || secret || day since 1970, 4 bytes big-endian)[..20]
 /// ```
 ///
 /// Datagrams of Mainline have none of these; files have no keys there.
+///
+/// **Security.** An id names a network and opens none. That of the public one stands in the source; what it keeps out are
+/// other programs, and nodes of other networks that would join two of them by one contact. That of a private one is seen by
+/// whoever sees a datagram, and copied as easily: the code alone lets a datagram in. Guessing it unseen, of 2^64, finds at most
+/// that some host speaks. As it is made of the secret, a secret can be tried against it, and against the codes, by whoever
+/// saw one datagram: it must be drawn, not thought of, some 16 letters and digits or more, and then nobody comes to an end.
 #[derive(Clone)]
 pub struct Realm {
     /// Nothing on Mainline.
@@ -98,6 +108,17 @@ impl Realm {
             .chain_update(b"apt-huddle/1")
             .chain_update(&self.secret)
             .chain_update(file.as_bytes())
+            .finalize();
+        Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
+    }
+
+    /// Where a shelf is announced and looked up.
+    pub fn shelf(&self, shelf: &Shelf) -> Id {
+        let digest = Sha256::new()
+            .chain_update(b"apt-huddle/1 shelf")
+            .chain_update(&self.secret)
+            .chain_update(shelf.suite().as_bytes())
+            .chain_update([shelf.shard()])
             .finalize();
         Id::new(*digest.first_chunk::<ID_LEN>().expect("a SHA-256 has more than 20 bytes"))
     }

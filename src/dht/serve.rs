@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use rand::{SeedableRng, rngs::StdRng};
 
 use super::{
-    allowance::Allowance,
+    allowance::{self, Allowance},
     contact::{Contact, Family, is_believable},
     id::Id,
     limits::Askers,
@@ -15,7 +15,7 @@ use super::{
     signed::{NotKept, SignedItems},
     storage::{Full, MAINLINE_TTL, Storage, TTL},
     table::Table,
-    tokens::{self, Tokens},
+    tokens::{self, Secret, Tokens},
 };
 
 /// Most holders in one reply.
@@ -31,8 +31,7 @@ pub struct Server {
     /// For any key, see [`Query::AnnounceMany`].
     hourly: Tokens,
     askers: Askers,
-    /// Further bounds on answers where these may be longer than questions.
-    allowance: Option<Allowance>,
+    allowance: Allowance,
     began: Duration,
     is_open: Option<bool>,
     rng: StdRng,
@@ -50,19 +49,23 @@ pub struct Envelope<'a> {
 }
 
 impl Server {
-    /// Has nothing stored.
-    pub fn new(realm: Realm, own: Id, seed: u64, now: Duration) -> Self {
+    /// Has nothing stored. The secret is that of its tokens.
+    pub fn new(realm: Realm, own: Id, secret: &Secret, seed: u64, now: Duration) -> Self {
         Self {
-            allowance: realm.is_mainline().then(|| Allowance::new(now)),
+            allowance: Allowance::new(
+                if realm.is_mainline() { allowance::MAINLINE } else { allowance::OWN },
+                seed.rotate_left(16),
+                now,
+            ),
             storage: Storage::new(own, if realm.is_mainline() { MAINLINE_TTL } else { TTL }),
             began: now,
             is_open: None,
             realm,
             own,
             signed: SignedItems::new(own),
-            tokens: Tokens::new(tokens::ROTATION, seed, now),
-            hourly: Tokens::new(tokens::HOURLY_ROTATION, seed.rotate_left(16), now),
-            askers: Askers::new(seed.rotate_left(32), now),
+            tokens: Tokens::new(tokens::ROTATION, secret.clone(), now),
+            hourly: Tokens::new(tokens::HOURLY_ROTATION, secret.clone(), now),
+            askers: Askers::new(seed.rotate_left(32)),
             rng: StdRng::seed_from_u64(!seed),
         }
     }
@@ -77,6 +80,7 @@ impl Server {
         self.storage.sweep(now);
         self.signed.sweep(now);
         self.askers.sweep(now);
+        self.allowance.sweep(now);
     }
 
     /// Keys, items and mutable items stored for others.
@@ -110,8 +114,7 @@ impl Server {
     }
 
     fn may_send(&mut self, reply: &[u8], to: SocketAddr, now: Duration) -> bool {
-        let allowed = self.allowance.as_mut().is_none_or(|allowance| allowance.takes(to.ip(), reply.len(), now));
-        allowed && self.askers.affords(reply.len(), now)
+        self.allowance.takes(to.ip(), reply.len(), now)
     }
 
     /// Whether a question from there is within its budget.

@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::{Signature, Signer, SigningKey, VerifyingKey};
 
 use super::{
     contact::Subnet,
@@ -66,6 +66,58 @@ impl Signed<'_> {
         let signed = to_sign(self.salt, self.seq, self.value);
         let key = VerifyingKey::from_bytes(self.key);
         key.is_ok_and(|key| key.verify_strict(&signed, &Signature::from_bytes(self.signature)).is_ok())
+    }
+}
+
+/// A mutable item of one's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnItem {
+    key: [u8; KEY_LEN],
+    salt: Vec<u8>,
+    seq: i64,
+    signature: [u8; SIGNATURE_LEN],
+    value: Vec<u8>,
+}
+
+/// An item cannot be written: its salt or its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadItem {
+    /// It is longer than [`MAX_SALT`].
+    #[error("a salt has {MAX_SALT} bytes at most")]
+    Salt,
+    /// It is negative.
+    #[error("a number is not negative")]
+    Seq,
+}
+
+impl OwnItem {
+    /// Signs a bencoded value under the key pair of an Ed25519 seed (RFC 8032).
+    pub fn sign(seed: &[u8; KEY_LEN], salt: Vec<u8>, seq: i64, value: Vec<u8>) -> Result<Self, BadItem> {
+        if salt.len() > MAX_SALT {
+            return Err(BadItem::Salt);
+        }
+        if seq < 0 {
+            return Err(BadItem::Seq);
+        }
+        let signer = SigningKey::from_bytes(seed);
+        let signature = signer.sign(&to_sign(&salt, seq, &value)).to_bytes();
+        Ok(Self { key: signer.verifying_key().to_bytes(), salt, seq, signature, value })
+    }
+
+    /// Where the items of a key pair and salt are found.
+    pub fn target_of(seed: &[u8; KEY_LEN], salt: &[u8]) -> Id {
+        Id::of_signed(&SigningKey::from_bytes(seed).verifying_key().to_bytes(), salt)
+    }
+
+    /// Where it is found.
+    pub fn target(&self) -> Id {
+        self.signed().target()
+    }
+
+    /// As it travels.
+    pub fn signed(&self) -> Signed<'_> {
+        let Self { key, salt, seq, signature, value } = self;
+        Signed { key, salt, seq: *seq, signature, value }
     }
 }
 
@@ -190,17 +242,21 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
-    use ed25519_dalek::{Signer, SigningKey};
-
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1);
 
     fn with_item<T>(seed: u8, salt: &[u8], seq: i64, value: &[u8], look: impl FnOnce(Signed<'_>) -> T) -> T {
-        let signer = SigningKey::from_bytes(&[seed; 32]);
-        let key = signer.verifying_key().to_bytes();
-        let signature = signer.sign(&to_sign(salt, seq, value)).to_bytes();
-        look(Signed { key: &key, salt, seq, signature: &signature, value })
+        look(OwnItem::sign(&[seed; 32], salt.to_vec(), seq, value.to_vec()).unwrap().signed())
+    }
+
+    #[test]
+    fn what_is_signed_here_is_genuine_and_in_form() {
+        let sign = |salt: usize, seq| OwnItem::sign(&[7; 32], vec![b's'; salt], seq, b"i1e".to_vec());
+        let item = sign(MAX_SALT, 0).unwrap();
+        assert!(item.signed().is_genuine());
+        assert_eq!(item.target(), OwnItem::target_of(&[7; 32], &[b's'; MAX_SALT]));
+        assert_eq!((sign(MAX_SALT + 1, 0), sign(0, -1)), (Err(BadItem::Salt), Err(BadItem::Seq)));
     }
 
     fn from(n: u8) -> SocketAddr {

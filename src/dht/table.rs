@@ -10,7 +10,8 @@
 //!
 //! **Security.** A node enters only by answering a question of ours. One that answers is never displaced for a stranger
 //! unless the stranger is quicker, and of the global addresses at most [`PER_SUBNET`] of one neighbourhood stand in a
-//! bucket.
+//! bucket. Nodes whose id is one that their address may have (BEP 42) displace others, and are never displaced by them: who
+//! sits where it likes is welcome where there is room.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -63,6 +64,8 @@ struct Node {
     ip: IpAddr,
     port: u16,
     silences: u8,
+    /// See [`Contact::is_rooted`].
+    is_rooted: bool,
     /// Smoothed round-trip time.
     rtt_micros: u32,
     heard: u32,
@@ -76,6 +79,7 @@ impl Node {
             ip: contact.addr.ip(),
             port: contact.addr.port(),
             silences: 0,
+            is_rooted: contact.is_rooted(),
             rtt_micros: micros(rtt),
             heard: now,
             asked: now,
@@ -147,7 +151,8 @@ impl Table {
     /// Whether a node that nobody has asked yet would find a place.
     pub fn wants(&self, contact: &Contact) -> bool {
         self.would_take(contact, |index, bucket| {
-            bucket.len() < capacity(index) || bucket.iter().any(|node| node.silences > 0)
+            let may_give_way = |node: &Node| node.silences > 0 || (!node.is_rooted && contact.is_rooted());
+            bucket.len() < capacity(index) || bucket.iter().any(may_give_way)
         })
     }
 
@@ -194,10 +199,15 @@ impl Table {
             bucket.push(fresh);
             return;
         }
-        let worst = bucket.iter_mut().max_by_key(|node| (node.silences, node.rtt_micros));
+        let worst = bucket.iter_mut().max_by_key(|node| (node.silences, !node.is_rooted, node.rtt_micros));
         let worst = worst.expect("a full bucket has nodes");
         // Near the own id every node counts, and the oldest are the most faithful; among the many far ones, the quick do.
-        if worst.silences > 0 || (is_wide(index) && fresh.rtt_micros < worst.rtt_micros / 8 * 7) {
+        let is_better = match (worst.is_rooted, fresh.is_rooted) {
+            (false, true) => true,
+            (true, false) => false,
+            _ => is_wide(index) && fresh.rtt_micros < worst.rtt_micros / 8 * 7,
+        };
+        if worst.silences > 0 || is_better {
             *worst = fresh;
         }
     }
@@ -326,140 +336,4 @@ fn micros(time: Duration) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use rand::{Rng, SeedableRng, rngs::StdRng};
-
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn own() -> Id {
-        Id::new([0; 20])
-    }
-
-    /// A node of the farthest bucket.
-    fn far(n: u16) -> Contact {
-        let [high, low] = n.to_be_bytes();
-        let mut id = [0x80; 20];
-        id[18..].copy_from_slice(&[high, low]);
-        Contact { id: Id::new(id), addr: SocketAddr::from(([5, low, high, 1], 1)) }
-    }
-
-    /// A node that shares four bits.
-    fn near(n: u16) -> Contact {
-        let [high, low] = n.to_be_bytes();
-        let mut id = [0; 20];
-        id[0] = 0x08;
-        id[18..].copy_from_slice(&[high, low]);
-        Contact { id: Id::new(id), addr: SocketAddr::from(([6, low, high, 1], 1)) }
-    }
-
-    #[test]
-    fn wide_buckets_keep_the_quick_and_small_ones_the_old() {
-        let mut table = Table::new(own());
-        for n in 0..300 {
-            table.handle_answer(far(n), 100 * MS, MS);
-            table.handle_answer(near(n), 100 * MS, MS);
-        }
-        assert_eq!(table.contacts().len(), 256 + 32);
-        assert!(table.is_curious(&far(300)) && !table.wants(&far(300)) && !table.is_curious(&near(300)));
-        table.handle_answer(far(300), 10 * MS, MS);
-        table.handle_answer(near(300), 10 * MS, MS);
-        let contacts = table.contacts();
-        assert!(contacts.contains(&far(300)));
-        assert!(!contacts.contains(&near(300)));
-        assert_eq!(table.contacts().len(), 256 + 32);
-    }
-
-    #[test]
-    fn the_silent_give_way_and_are_dropped() {
-        let mut table = Table::new(own());
-        for n in 0..32 {
-            table.handle_answer(near(n), MS, MS);
-        }
-        assert!(!table.wants(&near(99)));
-        table.handle_silence(&near(3).addr);
-        assert!(table.wants(&near(99)));
-        table.handle_answer(near(99), MS, MS);
-        assert!(!table.contacts().contains(&near(3)));
-        for _ in 0..DEAD {
-            assert!(table.contacts().contains(&near(4)));
-            table.handle_silence(&near(4).addr);
-        }
-        assert!(!table.contacts().contains(&near(4)));
-    }
-
-    #[test]
-    fn doubtful_nodes_are_told_to_nobody() {
-        let mut table = Table::new(own());
-        table.handle_answer(near(1), MS, MS);
-        table.handle_answer(far(1), MS, MS);
-        table.handle_silence(&near(1).addr);
-        table.handle_silence(&near(1).addr);
-        assert_eq!(table.nearest_lively(&near(1).id, |_| true), [far(1)]);
-        assert_eq!(table.lively(), 1);
-        assert_eq!(table.closest(&near(1).id, 9).len(), 2);
-        table.handle_answer(near(1), MS, MS);
-        assert_eq!(table.nearest_lively(&near(1).id, |_| true), [near(1), far(1)]);
-    }
-
-    #[test]
-    fn an_address_stands_for_one_id_and_the_own_id_for_none() {
-        let mut table = Table::new(own());
-        table.handle_answer(far(1), MS, MS);
-        table.handle_answer(Contact { id: near(2).id, addr: far(1).addr }, MS, MS);
-        assert_eq!(table.contacts(), [Contact { id: near(2).id, addr: far(1).addr }]);
-        table.handle_answer(Contact { id: own(), addr: far(9).addr }, MS, MS);
-        assert_eq!(table.contacts().len(), 1);
-    }
-
-    #[test]
-    fn one_subnet_fills_no_bucket_unless_its_addresses_are_free() {
-        let mut table = Table::new(own());
-        let at = |n: u8, ip: [u8; 4]| Contact { id: far(n.into()).id, addr: SocketAddr::from((ip, 1)) };
-        for n in 0..50 {
-            table.handle_answer(at(n, [5, 5, 5, n]), MS, MS);
-        }
-        assert_eq!(table.contacts().len(), PER_SUBNET);
-        for n in 50..100 {
-            table.handle_answer(at(n, [127, 0, 0, n]), MS, MS);
-        }
-        assert_eq!(table.contacts().len(), PER_SUBNET + 50);
-    }
-
-    #[test]
-    fn nodes_are_asked_again_once_those_near_the_own_id_sooner() {
-        let mut table = Table::new(own());
-        let second = Duration::from_secs(1);
-        table.handle_answer(far(1), MS, second);
-        table.handle_answer(near(2), MS, second);
-        table.handle_answer(near(3), MS, 2 * second);
-        assert_eq!(table.next_stale(STALE_NEAR), None);
-        assert_eq!(table.next_stale(STALE_NEAR + 5 * second), Some((near(2), 4)));
-        assert_eq!(table.next_stale(STALE_NEAR + 5 * second), Some((near(3), 4)));
-        assert_eq!(table.next_stale(STALE_NEAR + 5 * second), None);
-        table.handle_silence(&near(2).addr);
-        assert_eq!(table.next_stale(STALE_NEAR + 5 * second + RETRY), Some((near(2), 4)));
-        assert_eq!(table.next_stale(STALE_WIDE), Some((near(2), 4)));
-        assert_eq!(table.next_stale(STALE_WIDE), Some((near(3), 4)));
-        assert_eq!(table.next_stale(STALE_WIDE + second), Some((far(1), 0)));
-    }
-
-    #[test]
-    fn the_closest_come_in_order() {
-        let mut rng = StdRng::seed_from_u64(7);
-        let mut table = Table::new(own());
-        for _ in 0..500 {
-            let addr = SocketAddr::from((rng.next_u32().to_be_bytes(), 1));
-            table.handle_answer(Contact { id: Id::random(&mut rng), addr }, MS, MS);
-        }
-        for shared in [0, 1, 3, 6, 8, 160] {
-            let target = if shared == 160 { own() } else { own().random_sharing(shared, &mut rng) };
-            let closest = table.closest(&target, 20);
-            assert_eq!(closest.len(), 20);
-            let mut all = table.contacts();
-            all.sort_by_key(|contact| contact.id.distance(&target));
-            assert_eq!(closest.into_iter().map(|(contact, _)| contact).collect::<Vec<_>>(), all[..20], "{shared} bits");
-        }
-    }
-}
+mod tests;

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::hash::{ContentHash, PIECE_SIZE};
+use crate::{
+    archive::SuiteName,
+    hash::{ContentHash, PIECE_SIZE, PieceChain},
+};
 
 use super::*;
 
@@ -13,6 +16,10 @@ fn file(pieces: usize) -> (Expected, PieceChain) {
     let expected = Expected { hash, size: PIECE_SIZE * pieces as u64 };
     let states: Vec<u8> = (0..PieceChain::encoded_len(&expected)).map(|n| (n * 7 + pieces) as u8).collect();
     (expected, PieceChain::decode(&expected, &states).unwrap())
+}
+
+fn shelf() -> Shelf {
+    Shelf::of(SuiteName::of(Some("Debian"), Some("sid")), &ContentHash::of(b"small"))
 }
 
 async fn start(host: u8, bootstrap: &[SocketAddr], dir: &std::path::Path) -> Dht {
@@ -53,15 +60,17 @@ async fn daemons_on_addresses_of_their_own_find_each_other() {
     }
     for pieces in [1, 4, 69, 70] {
         let (expected, chain) = file(pieces);
-        assert!(nodes[3].publish(vec![(expected, chain.clone())], 4000).await[0] >= 7, "{pieces} pieces");
-        let (holders, chains) = all(nodes[8].find(expected)).await;
+        assert!(nodes[3].tell(vec![Record::File(expected, chain.clone())], 4000).await[0] >= 7, "{pieces} pieces");
+        let (holders, chains) = all(nodes[8].find(expected, Terms::default())).await;
         assert_eq!(holders, [SocketAddr::from(([127, 0, 80, 4], 4000))], "{pieces} pieces");
         assert_eq!(chains, if (2..=69).contains(&pieces) { vec![chain] } else { Vec::new() }, "{pieces} pieces");
     }
+    assert!(nodes[3].tell(vec![Record::Shelf(shelf())], 4000).await[0] >= 7);
+    assert_eq!(all(nodes[8].look_at(shelf())).await, (vec![SocketAddr::from(([127, 0, 80, 4], 4000))], vec![]));
     let mut snapshot = nodes[8].snapshot.clone();
     snapshot.wait_for(|snapshot| snapshot.lookup_p95_ms.is_some()).await.unwrap();
     assert_eq!(nodes[8].snapshot().external, [nodes[8].local_addrs()[0]]);
-    assert_eq!(all(nodes[8].find(file(7).0)).await, (vec![], vec![]));
+    assert_eq!(all(nodes[8].find(file(7).0, Terms::default())).await, (vec![], vec![]));
 }
 
 #[tokio::test]
@@ -74,12 +83,55 @@ async fn a_node_comes_back_as_itself() {
     second.shutdown().await;
     let before = saved().await;
     assert_eq!(before.contacts.len(), 1);
-    assert_eq!(all(second.find(file(1).0)).await, (vec![], vec![]));
-    assert_eq!(second.publish(vec![file(1)], 1).await, [0]);
+    assert_eq!(all(second.find(file(1).0, Terms::default())).await, (vec![], vec![]));
+    assert_eq!(second.tell(vec![Record::Shelf(shelf())], 1).await, [0]);
     let again = start(22, &[], dir.path()).await;
     known(&again, 1).await;
     again.shutdown().await;
     assert_eq!(saved().await.id, before.id);
+}
+
+#[tokio::test]
+async fn a_restarted_node_is_back_within_a_second_and_tells_whom_it_told_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(101, &[], dir.path()).await;
+    let entry = first.local_addrs().to_vec();
+    let mut nodes = vec![first];
+    for host in 102..=124 {
+        nodes.push(start(host, &entry, dir.path()).await);
+    }
+    for node in &nodes {
+        known(node, 8).await;
+    }
+    let files: Vec<_> = (1..=3).map(file).collect();
+    let records = || files.iter().map(|(file, chain)| Record::File(*file, chain.clone())).collect();
+    nodes[5].tell(records(), 4000).await;
+    nodes[5].shutdown().await;
+    let reborn = start(106, &[], dir.path()).await;
+    let mut figures = reborn.snapshot.clone();
+    let back = figures.wait_for(|figures| figures.nodes_v4 >= 8);
+    tokio::time::timeout(Duration::from_secs(1), back).await.expect("within a second").unwrap();
+    figures.wait_for(|figures| figures.nodes_v4 >= 20).await.unwrap();
+    assert!(reborn.tell(records(), 4000).await.iter().all(|stored| *stored >= 7));
+    let (holders, _) = all(nodes[9].find(files[0].0, Terms::default())).await;
+    assert!(holders.iter().any(|holder| holder.ip() == reborn.local_addrs()[0].ip()));
+}
+
+#[tokio::test]
+async fn a_search_that_nobody_listens_to_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = start(25, &[], dir.path()).await;
+    let second = start(26, first.local_addrs(), dir.path()).await;
+    known(&second, 1).await;
+    first.shutdown().await;
+    let mut figures = second.snapshot.clone();
+    let found = second.find(file(1).0, Terms::default());
+    let found_alike = second.find(file(1).0, Terms::default());
+    figures.wait_for(|figures| figures.searching == 1).await.unwrap();
+    drop(found);
+    drop(found_alike);
+    figures.wait_for(|figures| figures.searching == 0).await.unwrap();
+    assert_eq!(figures.borrow().lookup_p50_ms, None, "one that comes to its end is timed");
 }
 
 #[tokio::test]

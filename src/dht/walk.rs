@@ -1,7 +1,17 @@
 //! A walk through both families towards one target, and the stores at its end.
+//!
+//! A walk for records of our own goes on two *paths*, as in S/Kademlia (Baumgart, Mies 2007): each has half of the nodes that
+//! are known to begin from, hears of others only from those that it has asked, and nobody is asked on both. So whoever
+//! answers with its like alone, and would be all that one path comes to see, has the other left to find.
+//!
+//! ```text
+//!  known, by distance   a b c d e f ..      told at the end: the nearest of all,
+//!  path 1               a   c   e           and the nearest four of each path, whoever stands before them
+//!  path 2                 b   d   f
+//! ```
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     time::Duration,
 };
@@ -9,9 +19,17 @@ use std::{
 use super::{
     contact::{Contact, Family},
     id::{Distance, Id},
-    lookup::{Lookup, Next},
+    lookup::{Lookup, Next, nearest_of},
     message::{Query, Reply},
+    signed::OwnItem,
+    table::K,
 };
+
+/// Paths of a walk for records of our own.
+pub const OWN_PATHS: usize = 2;
+
+/// Nodes of each path that are told, whatever the others have found.
+const OF_EACH_PATH: usize = K / 2;
 
 /// Length of a question for holders, in bytes: it buys eight contacts of one family, a claim and some forty holders.
 const PAD_PEERS: usize = 300;
@@ -45,6 +63,13 @@ pub enum Goal {
         /// Not by those who say that they keep it: to have asked them is enough.
         where_missing: bool,
     },
+    /// To have a mutable item kept.
+    PutSigned {
+        /// The item.
+        item: Box<OwnItem>,
+        /// The number of the one that it is to replace, and no other.
+        cas: Option<i64>,
+    },
 }
 
 /// What a walk wants next.
@@ -65,7 +90,10 @@ pub enum Step {
 pub struct Walk {
     target: Id,
     goal: Goal,
-    lookups: [Lookup; 2],
+    /// By path, and by [`Family::index`].
+    paths: Vec<[Lookup; 2]>,
+    /// Who was asked on which path; bounded by the questions of each.
+    asked: HashMap<SocketAddr, usize>,
     /// Who has the item that is to be put; bounded by the questions of a walk.
     keepers: HashSet<SocketAddr>,
     phase: Phase,
@@ -79,17 +107,29 @@ enum Phase {
 }
 
 impl Walk {
-    /// Begins at the nodes that are known of each family, with their round-trip times.
-    pub fn new(target: Id, goal: Goal, seeds: impl IntoIterator<Item = (Contact, Option<Duration>)>) -> Self {
-        let (v4, v6) = seeds.into_iter().partition::<Vec<_>, _>(|(contact, _)| contact.addr.is_ipv4());
-        let lookups = [Lookup::new(target, v4), Lookup::new(target, v6)];
-        Self { target, goal, lookups, keepers: HashSet::new(), phase: Phase::Walking }
+    /// Begins, on so many paths, at the nodes that are known, with their round-trip times.
+    pub fn new(
+        target: Id,
+        goal: Goal,
+        paths: usize,
+        seeds: impl IntoIterator<Item = (Contact, Option<Duration>)>,
+    ) -> Self {
+        let mut seeds: Vec<_> = seeds.into_iter().collect();
+        seeds.sort_by_key(|(contact, _)| target.distance(&contact.id));
+        let path = |nth: usize| {
+            Family::BOTH.map(|family| {
+                let of_family = seeds.iter().filter(|(contact, _)| Family::of(&contact.addr) == family);
+                Lookup::new(target, of_family.skip(nth).step_by(paths).copied())
+            })
+        };
+        let paths = (0..paths).map(path).collect();
+        Self { target, goal, paths, asked: HashMap::new(), keepers: HashSet::new(), phase: Phase::Walking }
     }
 
     /// Tells within what distance of a target some nodes are to be expected, by [`Family::index`].
     pub fn reaching(mut self, reach: [Option<Distance>; 2]) -> Self {
-        let [v4, v6] = self.lookups;
-        self.lookups = [v4.reaching(reach[0]), v6.reaching(reach[1])];
+        let reaching = |[v4, v6]: [Lookup; 2]| [v4.reaching(reach[0]), v6.reaching(reach[1])];
+        self.paths = self.paths.into_iter().map(reaching).collect();
         self
     }
 
@@ -102,11 +142,15 @@ impl Walk {
     pub fn next(&mut self, now: Duration) -> Step {
         if let Phase::Walking = self.phase {
             let mut wake: Option<Duration> = None;
-            for lookup in &mut self.lookups {
-                match lookup.next(now) {
-                    Next::Ask(contact) => return Step::Ask(contact),
-                    Next::Wait(until) => wake = Some(wake.map_or(until, |wake| wake.min(until))),
-                    Next::Done => {}
+            // By turns, so that no path has all the nearest to itself.
+            let (count, first) = (self.paths.len(), self.asked.len());
+            for path in (first..first + count).map(|nth| nth % count) {
+                for lookup in &mut self.paths[path] {
+                    match next_on(path, lookup, &mut self.asked, now) {
+                        Next::Ask(contact) => return Step::Ask(contact),
+                        Next::Wait(until) => wake = Some(wake.map_or(until, |wake| wake.min(until))),
+                        Next::Done => {}
+                    }
                 }
             }
             if wake.is_some() {
@@ -114,10 +158,11 @@ impl Walk {
             }
             self.phase = match self.goal {
                 Goal::Near | Goal::Peers | Goal::Item => Phase::Done,
-                Goal::Announce { .. } | Goal::Put { .. } => {
-                    let closest = self.lookups.iter().flat_map(Lookup::closest);
-                    let closest = closest.filter(|(to, _)| !self.keepers.contains(&to.addr));
-                    Phase::Storing { left: closest.map(|(to, token)| (to, token.to_vec())).collect(), open: 0 }
+                Goal::Announce { .. } | Goal::Put { .. } | Goal::PutSigned { .. } => {
+                    let told = Family::BOTH.into_iter().flat_map(|family| self.told(family));
+                    let told = told.filter(|(to, _)| !self.keepers.contains(&to.addr));
+                    let left = told.filter_map(|(to, token)| Some((to, token?.to_vec()))).collect();
+                    Phase::Storing { left, open: 0 }
                 }
             };
         }
@@ -139,7 +184,7 @@ impl Walk {
         match self.goal {
             Goal::Near => Query::FindNode { target: self.target },
             Goal::Peers | Goal::Announce { .. } => Query::GetPeers { key: self.target },
-            Goal::Item | Goal::Put { .. } => Query::Get { target: self.target },
+            Goal::Item | Goal::Put { .. } | Goal::PutSigned { .. } => Query::Get { target: self.target },
         }
     }
 
@@ -148,7 +193,7 @@ impl Walk {
         let pad = match self.goal {
             Goal::Peers => PAD_PEERS,
             Goal::Item => PAD_ITEM,
-            Goal::Near | Goal::Announce { .. } | Goal::Put { .. } => 0,
+            Goal::Near | Goal::Announce { .. } | Goal::Put { .. } | Goal::PutSigned { .. } => 0,
         };
         if both_families { pad.max(PAD_BOTH_FAMILIES) } else { pad }
     }
@@ -161,6 +206,7 @@ impl Walk {
                 Some(Query::AnnouncePeer { key: self.target, port: Some(*port), token, claim: claim.as_deref() })
             }
             Goal::Put { value, .. } => Some(Query::Put { token, value }),
+            Goal::PutSigned { item, cas } => Some(Query::PutSigned { token, item: item.signed(), cas: *cas }),
         }
     }
 
@@ -174,13 +220,17 @@ impl Walk {
             self.keepers.insert(from);
         }
         let (same, other) = named.into_iter().partition::<Vec<_>, _>(|contact| Family::of(&contact.addr) == family);
-        self.lookups[family.index()].on_success(&reply.id, rtt, reply.token, same);
-        self.lookups[family.other().index()].on_named(other);
+        let Some(path) = self.asked.get(&from) else { return };
+        let lookups = &mut self.paths[*path];
+        lookups[family.index()].on_success(&reply.id, rtt, reply.token, same);
+        lookups[family.other().index()].on_named(other);
     }
 
     /// A node on the way did not answer, or refused.
     pub fn handle_failure(&mut self, contact: &Contact) {
-        self.lookups[Family::of(&contact.addr).index()].on_failure(&contact.id);
+        if let Some(path) = self.asked.get(&contact.addr) {
+            self.paths[*path][Family::of(&contact.addr).index()].on_failure(&contact.id);
+        }
     }
 
     /// Whether it is for nothing else than to know them.
@@ -188,17 +238,34 @@ impl Walk {
         self.goal == Goal::Near
     }
 
-    /// The nodes around the target that answered, by [`Family::index`], nearest first.
+    /// The nodes around the target that answered, by [`Family::index`]: the [`K`] nearest first, then those that are there
+    /// for their path, then others.
     pub fn nearest(&self) -> [Vec<Contact>; 2] {
-        self.lookups.each_ref().map(|lookup| lookup.nearest().map(|(contact, _)| contact).collect())
+        Family::BOTH.map(|family| self.told(family).into_iter().map(|(contact, _)| contact).collect())
     }
 
-    /// A node at the end has stored, or will not. Says whether it was to store an announcement.
-    pub fn handle_store_end(&mut self) -> bool {
+    fn told(&self, family: Family) -> Vec<(Contact, Option<&[u8]>)> {
+        let lookups = || self.paths.iter().map(|lookups| &lookups[family.index()]);
+        let mut answered: Vec<_> = lookups().flat_map(Lookup::answered).collect();
+        answered.sort_by_key(|(contact, _)| self.target.distance(&contact.id));
+        let reach = lookups().find_map(Lookup::reach);
+        let mut nearest: Vec<_> = nearest_of(answered.into_iter(), self.target, reach).collect();
+        if self.paths.len() > 1 {
+            let crowd = nearest.split_off(nearest.len().min(K));
+            for one in lookups().flat_map(|lookup| lookup.nearest().take(OF_EACH_PATH)).chain(crowd) {
+                if !nearest.contains(&one) {
+                    nearest.push(one);
+                }
+            }
+        }
+        nearest
+    }
+
+    /// A node at the end has stored, or will not.
+    pub fn handle_store_end(&mut self) {
         if let Phase::Storing { open, .. } = &mut self.phase {
             *open = open.saturating_sub(1);
         }
-        matches!(self.goal, Goal::Announce { .. })
     }
 
     /// What was looked for is found.
@@ -206,3 +273,18 @@ impl Walk {
         self.phase = Phase::Done;
     }
 }
+
+/// What one path wants next: nobody whom another has asked.
+fn next_on(path: usize, lookup: &mut Lookup, asked: &mut HashMap<SocketAddr, usize>, now: Duration) -> Next {
+    loop {
+        match lookup.next(now) {
+            Next::Ask(contact) if *asked.entry(contact.addr).or_insert(path) != path => {
+                lookup.on_withdrawn(&contact.id);
+            }
+            next => return next,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

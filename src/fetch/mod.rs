@@ -33,11 +33,12 @@ use crate::{
     archive::{Location, Vouched},
     hash::{ContentHash, PieceChain},
     mirror::{Mirror, guard::Reach},
-    peer::Pool,
+    peer::{self, Pool},
     store::Store,
 };
 
 pub use course::SAFETY_CATCH;
+pub use crowd::is_dialled;
 pub use io::{
     growing::{Cut, Failure, Growing, Progress},
     tally::{Outcome, Report, Snapshot, Tally},
@@ -183,6 +184,17 @@ impl Fetcher {
         let growing = lead.growing.clone();
         tokio::spawn(io::fly(lead, origin, holders));
         growing
+    }
+
+    /// Asks a peer which of these files it holds, over the connection on which it is asked for them then. At most
+    /// [`peer::MAX_HOLDS`]; what it says is hearsay, and nothing when it will not say.
+    pub async fn holds(&self, peer: SocketAddr, hashes: Arc<[ContentHash]>) -> Result<Vec<bool>, peer::Failure> {
+        self.shared.pool.holds(peer, hashes).await
+    }
+
+    /// Bytes of good pieces that a peer has given.
+    pub fn given(&self, peer: SocketAddr) -> u64 {
+        self.shared.pool.given(peer)
     }
 
     /// What was brought so far, and what is on its way.

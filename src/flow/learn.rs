@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    archive::{Location, MAX_RELEASE, Release, Verdict, index_kind},
+    archive::{Location, MAX_RELEASE, Release, SuiteName, Verdict, index_kind},
     mirror::{self, header},
     store::{Recorded, StoreError},
 };
@@ -226,6 +226,9 @@ impl Flow {
             let members = release.members().chain(release.aliases());
             let (repository, suite_dir, date) = (release.repository(), release.suite_dir(), release.date());
             let recorded = store.record_release(repository, suite_dir, date, &signer, members)?;
+            if recorded != Recorded::Older {
+                store.name_suite(repository, suite_dir, SuiteName::from(&release))?;
+            }
             let is_latest = recorded != Recorded::Older && store.pin(&pin, date)?;
             Ok::<_, StoreError>((recorded, is_latest.then_some(pin)))
         });

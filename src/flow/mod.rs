@@ -12,6 +12,7 @@ mod index;
 pub mod learn;
 mod lists;
 pub mod read;
+pub mod shelves;
 mod texts;
 
 use std::{
@@ -24,11 +25,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream::BoxStream};
-use tokio::{sync::watch, time::timeout};
+use tokio::{
+    sync::{mpsc, watch},
+    time::timeout,
+};
 
 use crate::{
-    archive::{self, Location, Privacy, Repository, Vouched},
-    dht::Dht,
+    archive::{self, Location, Privacy, Repository, Shareable, Vouched},
+    dht::{self, Dht, Found},
     fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
@@ -42,6 +46,7 @@ use apt::Apt;
 use checked::Unproven;
 use index::Index;
 use learn::Learning;
+use shelves::Shelves;
 
 pub use crate::fetch::Growing;
 pub use ahead::Foreseen;
@@ -140,6 +145,8 @@ struct Shared {
     stations: Stations,
     rules: Rules,
     learning: Learning,
+    /// Who has files of one piece; none where nobody is asked.
+    shelves: Option<Shelves>,
     /// Repositories of which an index is being learned now, one entry an index.
     busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
@@ -151,7 +158,9 @@ impl Flow {
     pub fn new(stations: Stations, rules: Rules) -> Self {
         let apt = rules.apt.clone();
         stations.store.spare(move |repository, suite_dir| apt.names_suite(repository, suite_dir));
+        let with = |dht: &Dht| Shelves::start(dht.clone(), stations.fetcher.clone(), stations.store.clone());
         let shared = Shared {
+            shelves: stations.dht.as_ref().map(with),
             stations,
             rules,
             learning: Learning::default(),
@@ -275,11 +284,20 @@ impl Flow {
 
     /// Who has it: found while the mirror already brings it, never waited for.
     fn holders(&self, vouched: &Vouched) -> BoxStream<'static, Holder> {
-        let (Some(dht), Some(file)) = (self.shared.stations.dht.clone(), vouched.shareable()) else {
+        let Some(file) = vouched.shareable().filter(|_| self.shared.stations.dht.is_some()) else {
             return futures_util::stream::empty().boxed();
         };
-        let search = move || (dht.snapshot().nodes() > 0).then(|| dht.lookup(file));
-        holders::look_for(vouched.expected(), search).boxed()
+        let flow = self.clone();
+        holders::look_for(vouched.expected(), move || flow.search(file)).boxed()
+    }
+
+    /// Looks for those who have a file, by its own key or by its shelves. `None` while there is nobody to ask.
+    pub fn search(&self, file: Shareable) -> Option<mpsc::Receiver<Found>> {
+        let dht = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0)?;
+        match &self.shared.shelves {
+            Some(shelves) if dht::is_shelved(file.expected()) => Some(shelves.search(file)),
+            _ => Some(dht.lookup(file)),
+        }
     }
 
     fn origin(&self, ask: &Ask, others: Vec<Location>) -> Origin {

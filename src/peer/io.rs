@@ -1,6 +1,7 @@
 //! The sockets of the peers' pool: one connection a peer, one task a connection.
 #![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the door to peers: sockets, tasks and time")]
 
+mod holds;
 mod keep;
 
 use std::{
@@ -10,7 +11,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use tokio::{
@@ -20,11 +21,11 @@ use tokio::{
     time::timeout,
 };
 
-use crate::hash::PIECE_SIZE;
+use crate::{hash::PIECE_SIZE, seal::Seal};
 
 use super::{
     owed::{Owed, SILENCE},
-    pipeline::{Answer, Ask, Pipeline, Violation},
+    pipeline::{Answer, Pipeline, Question, Violation},
     standing::{Standing, Standings},
 };
 
@@ -77,6 +78,8 @@ pub struct Pool {
 struct Shared {
     /// The own address that connections leave from, when the daemon is bound to one.
     bind: Option<IpAddr>,
+    /// What shows members of a private network that this is one.
+    seal: Option<Seal>,
     state: Mutex<State>,
     /// One for each task, beside this one.
     tasks: Arc<()>,
@@ -104,7 +107,7 @@ impl Handle {
 }
 
 struct Waiting {
-    ask: Ask,
+    ask: Question,
     reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
@@ -120,11 +123,17 @@ pub struct Snapshot {
 impl Pool {
     /// An empty pool. `bind` is the own address to dial from, if the daemon listens on one only.
     pub fn new(bind: Option<IpAddr>) -> Self {
-        Self { shared: Arc::new(Shared { bind, state: Mutex::default(), tasks: Arc::default() }) }
+        Self::sealed(bind, None)
+    }
+
+    /// The same in a private network, where every question shows that this host knows the secret.
+    pub fn sealed(bind: Option<IpAddr>, seal: Option<Seal>) -> Self {
+        Self { shared: Arc::new(Shared { bind, seal, state: Mutex::default(), tasks: Arc::default() }) }
     }
 
     /// Asks a peer. The answer's bytes are claims. Dropping the future gives the ask up.
-    pub async fn ask(&self, peer: SocketAddr, ask: Ask) -> Result<Answer, Failure> {
+    pub async fn ask(&self, peer: SocketAddr, question: impl Into<Question>) -> Result<Answer, Failure> {
+        let ask = question.into();
         let (reply, answer) = oneshot::channel();
         let (connection, unanswered) = self.connection(peer)?;
         let _counted = Counted::new(unanswered);
@@ -272,6 +281,7 @@ struct Connection {
 impl Connection {
     fn new(shared: Arc<Shared>, peer: SocketAddr, asks: mpsc::Receiver<Waiting>, convicted: Arc<Notify>) -> Self {
         let task = shared.tasks.clone();
+        let pipeline = Pipeline::new(peer).sealed(shared.seal.clone());
         Self {
             shared,
             peer,
@@ -280,7 +290,7 @@ impl Connection {
             _task: task,
             waiting: VecDeque::new(),
             replies: HashMap::new(),
-            pipeline: Pipeline::new(peer),
+            pipeline,
             next_id: 0,
             window: FIRST_WINDOW,
             asked_idle: None,
@@ -335,7 +345,8 @@ impl Connection {
 
     /// Takes the asks of a connection that ended before it answered any back into the queue.
     fn ask_anew(&mut self) {
-        let pipeline = std::mem::replace(&mut self.pipeline, Pipeline::new(self.peer));
+        let fresh = Pipeline::new(self.peer).sealed(self.shared.seal.clone());
+        let pipeline = std::mem::replace(&mut self.pipeline, fresh);
         for (id, ask) in pipeline.into_unanswered().collect::<Vec<_>>().into_iter().rev() {
             if let Some(reply) = self.replies.remove(&id).filter(|reply| !reply.is_closed()) {
                 self.waiting.push_front(Waiting { ask, reply });
@@ -420,6 +431,8 @@ impl Connection {
                 self.asked_idle = Some(now);
                 self.is_stale = self.answered > 0;
             }
+            let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            self.pipeline.handle_clock(since.as_secs());
             self.pipeline.ask(self.next_id, ask);
             self.replies.insert(self.next_id, reply);
             self.next_id += 1;
@@ -448,7 +461,7 @@ impl Connection {
     fn learn(&mut self, answer: &Answer, now: Instant) {
         let standings = &mut self.shared.lock().standings;
         match answer {
-            Answer::Body { .. } | Answer::Pieces { .. } => standings.handle_good(self.peer, now),
+            Answer::Body { .. } | Answer::Pieces { .. } | Answer::Holds(_) => standings.handle_good(self.peer, now),
             Answer::Missing | Answer::Lacking => {}
             Answer::Busy(pause) => standings.handle_pause(self.peer, *pause, now),
             Answer::TooMuch => standings.handle_pause(self.peer, TOO_MUCH, now),

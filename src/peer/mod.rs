@@ -1,8 +1,9 @@
 //! From peers: pipelined HTTP/1.1 over connections that are kept and shared by all files.
 //!
-//! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol and [`standing`] what is remembered
+//! [`Pool`] is the handle, `io.rs` holds the sockets, [`pipeline`] is the protocol, `ask` what can be asked and [`standing`] what is remembered
 //! of each peer.
 
+mod ask;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod io;
@@ -11,4 +12,4 @@ pub mod pipeline;
 pub mod standing;
 
 pub use io::{Failure, Pool, Snapshot};
-pub use pipeline::{Answer, Ask};
+pub use pipeline::{Answer, Ask, MAX_HOLDS, Question};

@@ -16,7 +16,14 @@
 //!                                      X-Huddle-Have: 05        of an unfinished holder: its pieces, in hexadecimal
 //! ```
 //!
-//! A peer without `X-Huddle-Have` has the whole file. The set's bytes are those of [`Pieces`].
+//!  POST /~/have HTTP/1.1              HTTP/1.1 200 OK
+//!  Host: 192.0.2.7:9978               Content-Length: 1        one bit each, the lowest of each byte first
+//!  Content-Length: 96
+//!                                      05                       it has the first and the third
+//!  32 bytes for each hash
+//! ```
+//!
+//! In a private network every request carries a field more (see [`crate::seal`]). A peer without `X-Huddle-Have` has the whole file. The set's bytes are those of [`Pieces`].
 //!
 //! **Security.** The reader is strict: what is not exactly the answer to the ask is a [`Violation`] and ends the
 //! connection. A body's length is known before its first byte is kept, so memory is bounded by what was asked.
@@ -25,7 +32,13 @@ use std::{collections::VecDeque, mem, net::SocketAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use crate::hash::{ContentHash, Expected, PieceChain, Pieces};
+use crate::{
+    hash::{ContentHash, Expected, PieceChain, Pieces},
+    seal::Seal,
+};
+
+use super::ask::Sealing;
+pub use super::ask::{Ask, MAX_HOLDS, Question};
 
 /// Bytes of an answer's head at most.
 const MAX_HEAD: usize = 8 * 1024;
@@ -42,58 +55,6 @@ pub const CHAIN_HEADER: &str = "x-huddle-chain";
 pub const HAVE_HEADER: &str = "x-huddle-have";
 /// Header that marks bytes which a peer passes on from a mirror without a proof.
 pub const UNPROVEN_HEADER: &str = "x-huddle-unproven";
-
-/// What a peer is asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// The bytes of one piece.
-    Piece {
-        /// The file.
-        file: Expected,
-        /// Which piece, counted from 0.
-        index: usize,
-    },
-    /// Which pieces it has, and the file's piece chain.
-    Chain {
-        /// The file.
-        file: Expected,
-    },
-}
-
-impl Ask {
-    fn write_head(&self, host: SocketAddr, out: &mut BytesMut) {
-        let head = match self {
-            Self::Piece { file, .. } if file.pieces() == 1 => {
-                format!("GET /~/{} HTTP/1.1\r\nHost: {host}\r\n\r\n", file.hash)
-            }
-            Self::Piece { file, index } => {
-                let span = file.span(*index);
-                let last = span.end - 1;
-                format!("GET /~/{} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={}-{last}\r\n\r\n", file.hash, span.start)
-            }
-            Self::Chain { file } => format!("GET /~/{}/pieces HTTP/1.1\r\nHost: {host}\r\n\r\n", file.hash),
-        };
-        out.extend_from_slice(head.as_bytes());
-    }
-
-    /// Length of the body of a good answer, in bytes; an unfinished holder's answer to [`Ask::Chain`] may be empty.
-    pub fn body_len(&self) -> usize {
-        match self {
-            Self::Piece { file, index } => file.piece_len(*index),
-            Self::Chain { file } => PieceChain::encoded_len(file),
-        }
-    }
-
-    fn is_ranged(&self) -> bool {
-        matches!(self, Self::Piece { file, .. } if file.pieces() > 1)
-    }
-
-    fn content_range(&self) -> Option<String> {
-        let Self::Piece { file, index } = self else { return None };
-        let span = file.span(*index);
-        Some(format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), file.size))
-    }
-}
 
 /// A peer's answer to one ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,6 +76,8 @@ pub enum Answer {
         /// The pieces that an unfinished holder has; `None` of a whole one.
         have: Option<Pieces>,
     },
+    /// Which of the files of [`Question::Holds`] it says it has, in the same order.
+    Holds(Vec<bool>),
     /// 416: it has the file only in part, and this piece not, or not yet.
     Lacking,
     /// 404: it has not the file.
@@ -155,7 +118,8 @@ pub enum Violation {
 #[derive(Debug)]
 pub struct Pipeline {
     host: SocketAddr,
-    asks: VecDeque<(u64, Ask)>,
+    sealing: Option<Sealing>,
+    asks: VecDeque<(u64, Question)>,
     input: BytesMut,
     output: BytesMut,
     reading: Reading,
@@ -174,6 +138,7 @@ enum Reading {
 enum Tells {
     Piece { chain: Option<ContentHash>, unproven: bool },
     Chain { of: Expected, have: Option<Pieces> },
+    Holds { count: usize },
 }
 
 impl Tells {
@@ -182,6 +147,7 @@ impl Tells {
             Self::Piece { chain, unproven } => Answer::Body { bytes, chain, unproven },
             // Empty where a chain has states: an unfinished holder's that has none.
             Self::Chain { of, have } => Answer::Pieces { chain: PieceChain::decode(&of, &bytes).ok(), have },
+            Self::Holds { count } => Answer::Holds((0..count).map(|n| bytes[n / 8] >> (n % 8) & 1 == 1).collect()),
         }
     }
 }
@@ -191,11 +157,24 @@ impl Pipeline {
     pub fn new(host: SocketAddr) -> Self {
         Self {
             host,
+            sealing: None,
             asks: VecDeque::new(),
             input: BytesMut::new(),
             output: BytesMut::new(),
             reading: Reading::Head,
             closing: false,
+        }
+    }
+
+    /// The same in a private network. [`Pipeline::handle_clock`] is due before each ask.
+    pub fn sealed(self, seal: Option<Seal>) -> Self {
+        Self { sealing: seal.map(|seal| Sealing { seal, at: 0 }), ..self }
+    }
+
+    /// It is so many seconds since 1970.
+    pub fn handle_clock(&mut self, seconds: u64) {
+        if let Some(sealing) = &mut self.sealing {
+            sealing.at = seconds;
         }
     }
 
@@ -215,9 +194,10 @@ impl Pipeline {
     }
 
     /// Queues an ask under a name that [`Pipeline::poll_answer`] gives back.
-    pub fn ask(&mut self, id: u64, ask: Ask) {
-        ask.write_head(self.host, &mut self.output);
-        self.asks.push_back((id, ask));
+    pub fn ask(&mut self, id: u64, question: impl Into<Question>) {
+        let question = question.into();
+        question.write(self.host, self.sealing.as_ref(), &mut self.output);
+        self.asks.push_back((id, question));
     }
 
     /// Bytes to be sent.
@@ -234,7 +214,7 @@ impl Pipeline {
     /// The next whole answer. After a [`Violation`] the connection is of no more use.
     pub fn poll_answer(&mut self) -> Result<Option<(u64, Answer)>, Violation> {
         loop {
-            let Some((id, ask)) = self.asks.front().copied() else {
+            let Some((id, ask)) = self.asks.front().cloned() else {
                 return if self.input.is_empty() { Ok(None) } else { Err(Violation::Unasked) };
             };
             match &mut self.reading {
@@ -267,7 +247,7 @@ impl Pipeline {
     }
 
     /// The connection is gone: the asks that were not answered.
-    pub fn into_unanswered(self) -> impl Iterator<Item = (u64, Ask)> {
+    pub fn into_unanswered(self) -> impl Iterator<Item = (u64, Question)> {
         self.asks.into_iter()
     }
 
@@ -277,7 +257,7 @@ impl Pipeline {
         (id, answer)
     }
 
-    fn read_head(&mut self, ask: &Ask) -> Result<Option<Reading>, Violation> {
+    fn read_head(&mut self, ask: &Question) -> Result<Option<Reading>, Violation> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
         let mut response = httparse::Response::new(&mut fields);
         let window = &self.input[..self.input.len().min(MAX_HEAD)];
@@ -342,7 +322,7 @@ impl Head {
         Ok(Self { status, length, content_range, retry_after, chain, have, unproven, close })
     }
 
-    fn judge(&self, ask: &Ask) -> Result<Reading, Violation> {
+    fn judge(&self, ask: &Question) -> Result<Reading, Violation> {
         let refusal = |answer| {
             let left = self.length.try_into().ok().filter(|_| self.length <= MAX_REFUSAL).ok_or(Violation::Length)?;
             Ok(Reading::Refusal { left, answer })
@@ -370,7 +350,11 @@ impl Head {
     }
 
     /// What a good answer's body is, and whether there may be none.
-    fn tells(&self, ask: &Ask) -> Result<(Tells, bool), Violation> {
+    fn tells(&self, question: &Question) -> Result<(Tells, bool), Violation> {
+        let ask = match question {
+            Question::Holds(hashes) => return Ok((Tells::Holds { count: hashes.len() }, false)),
+            Question::Of(ask) => ask,
+        };
         let file = match ask {
             // A file of one piece is whole or not there at all, and who has it whole answers for it.
             Ask::Piece { file, .. } if self.unproven && file.pieces() == 1 => return Err(Violation::Unproven),

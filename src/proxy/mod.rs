@@ -34,6 +34,7 @@ use actix_web::{
     web::{self, Data, ServiceConfig},
 };
 use ipnet::IpNet;
+use tokio::time::sleep;
 
 use crate::{
     archive::Location,
@@ -54,6 +55,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long requests under way may take to end when the daemon stops, in seconds.
 const SHUTDOWN: u64 = 10;
+/// How long a connection that was let in may take for its question when the door closes: apt is not to ask in vain.
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// Client connections at a time.
 const MAX_CONNECTIONS: usize = 1024;
 
@@ -120,7 +123,7 @@ impl Door {
             })
             .graceful_shutdown_signal(move || {
                 let closing = idle.clone();
-                async move { closing.notified().await }
+                async move { closed(&closing).await }
             })
             .finish(map_config(app(), |()| AppConfig::default()))
             .map_err(|error| tracing::trace!(?error, "connection ended"));
@@ -130,7 +133,7 @@ impl Door {
                 let mut wire = Wire::new(stream, door.pace).map_err(drop)?;
                 let is_tunnel = tokio::select! {
                     is_tunnel = wire.asks_for_tunnel() => is_tunnel,
-                    () = closing.notified() => return Err(()),
+                    () = closed(&closing) => return Err(()),
                 };
                 if !is_tunnel {
                     let peer = wire.peer();
@@ -184,6 +187,12 @@ impl Door {
         let client = client.to_canonical();
         client.is_loopback() || self.allow.iter().any(|network| network.contains(&client))
     }
+}
+
+/// The door is to close, and who had just come in has said what for.
+async fn closed(closing: &GracefulShutdownSignal) {
+    closing.notified().await;
+    sleep(LAST_WORDS).await;
 }
 
 async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {

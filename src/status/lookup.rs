@@ -76,13 +76,13 @@ impl Answer {
             tokio::task::spawn_blocking(move || store.by_hash(hash)).await.expect("the store does not panic")?;
         let allowed = |vouched: &&crate::archive::Vouched| window.privacy.allows(vouched.repository());
         let file = known.iter().filter(allowed).find_map(crate::archive::Vouched::shareable);
-        let (file, dht) = match (file, &window.dht) {
+        let file = match (file, &window.dht) {
             (_, None) => return Ok(Self { not_asked: Some(NotAsked::Off), ..answer }),
-            (Some(file), Some(dht)) => (file, dht),
+            (Some(file), Some(_)) => file,
             (None, _) if known.is_empty() => return Ok(Self { not_asked: Some(NotAsked::Unknown), ..answer }),
             (None, _) => return Ok(Self { not_asked: Some(NotAsked::Private), ..answer }),
         };
-        let mut found = dht.lookup(file);
+        let Some(mut found) = window.flow.search(file) else { return Ok(answer) };
         let deadline = (begun + DEADLINE).into();
         while let Ok(Some(found)) = timeout_at(deadline, found.recv()).await {
             answer.first_ms.get_or_insert_with(|| begun.elapsed().as_secs_f64() * 1000.0);

@@ -16,10 +16,7 @@ use crate::{
     hash::{ContentHash, Expected, PieceChain},
 };
 
-use super::{Change, Loan, Store, StoreError, keep, locked, promises, rebuild, shelf::Shelf};
-
-/// Objects looked at in one question for all that is offered; other readers get their turn between two.
-const PAGE: i64 = 256;
+use super::{Change, Loan, Store, StoreError, keep, locked, rebuild, shelf::Shelf};
 
 /// A file that is held, open. It is not evicted before it is dropped.
 pub struct Blob {
@@ -101,36 +98,6 @@ impl Store {
         };
         let loan = || loan.filter(|loan| loan.expected() == file.expected()).map(Offered::Lent);
         Ok(blob.map(Offered::Whole).or_else(loan).map(|of| Offer { file, of }))
-    }
-
-    /// The hashes of all files that [`Store::offer`] would give whole.
-    pub fn offered(&self) -> Result<Vec<ContentHash>, StoreError> {
-        let mut offered = Vec::new();
-        let mut after = Vec::new();
-        loop {
-            let reader = self.0.database.reader();
-            let mut statement = reader.prepare_cached(
-                "SELECT hash, size FROM object WHERE hash > ?1 AND chain IS NOT NULL ORDER BY hash LIMIT ?2",
-            )?;
-            let mut rows = statement.query(params![after, PAGE])?;
-            let mut last = None;
-            while let Some(row) = rows.next()? {
-                let (hash, size) = (ContentHash::new(row.get(0)?), row.get::<_, i64>(1)?.cast_unsigned());
-                let is_public = |id| self.0.repositories.by_id(id).is_some_and(|known| known.shareable);
-                let promised = promises::of_hash(&reader, hash)?;
-                if promised.iter().any(|(id, found)| found.expected.size == size && is_public(*id)) {
-                    offered.push(hash);
-                }
-                last = Some(hash);
-            }
-            match last {
-                Some(last) => after = last.as_bytes().to_vec(),
-                None => break,
-            }
-        }
-        let shelf = self.0.shelf();
-        offered.retain(|&hash| !shelf.is_gone(hash));
-        Ok(offered)
     }
 
     /// Proves one file that was found without a row, and says whether there was one: for an idle moment.

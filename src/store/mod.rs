@@ -37,6 +37,7 @@ mod rebuild;
 mod repositories;
 mod schema;
 mod shelf;
+mod suites;
 mod why;
 
 use std::{
@@ -60,6 +61,7 @@ pub use lend::{Lent, Loan, MAX_PIECES};
 pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
+pub use suites::{Listed, MAX_SUITES};
 pub use why::{Holding, Index, Sought, Vouching};
 
 use lend::Loans;

@@ -16,6 +16,7 @@
 //! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
 //! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
 //! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
+//! `suite.name` is what its Release names it by, NULL before one was read since that is kept.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
@@ -36,7 +37,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -107,6 +108,9 @@ const MIGRATIONS: [&str; 5] = [
 ",
     "
     ALTER TABLE object ADD COLUMN modified TEXT;
+",
+    "
+    ALTER TABLE suite ADD COLUMN name BLOB;
 ",
 ];
 

@@ -14,6 +14,7 @@ mod forget;
 mod learning;
 mod lend;
 mod room;
+mod suites;
 mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";
@@ -98,6 +99,11 @@ fn publish(store: &Store, number: u64, index: &[u8], entries: &[Vouched]) {
     let recorded = store.record_release(&house(), "dists/stable", day(number), "key", [member.clone()]).unwrap();
     assert_eq!(recorded, Recorded::New);
     assert_eq!(store.record_index(&member, entries.iter().cloned()).unwrap(), entries.len());
+}
+
+/// The hashes of all that is offered.
+fn offered(store: &Store) -> Vec<ContentHash> {
+    store.offered().unwrap().into_iter().map(|listed| listed.expected.hash).collect()
 }
 
 fn promised(store: &Store, path: &str) -> Option<ContentHash> {

@@ -4,23 +4,24 @@
 use std::{
     ops::Range,
     sync::{Arc, PoisonError, atomic::Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use actix_web::{
     HttpRequest, HttpResponse, HttpResponseBuilder,
     body::{BoxBody, SizedStream},
     http::{Method, StatusCode, header},
-    web::{self, Bytes, Data},
+    web::{self, Bytes, Data, Payload},
 };
 use futures_util::stream;
 
 use crate::{
     hash::{PieceChain, Pieces},
+    seal,
     store::{Blob, Lent, Loan, Offered, Part},
 };
 
-use super::{Give, Meter, Peer, ask::Ask, budget::MISS, recall::Recall, seats::Seat};
+use super::{Give, Meter, Peer, ask::Ask, budget::MISS, have, recall::Recall, seats::Seat};
 
 /// Names a piece chain: the SHA-256 of its bytes, in hexadecimal.
 const CHAIN: &str = "x-huddle-chain";
@@ -35,10 +36,10 @@ const UNPROVEN: &str = "x-huddle-unproven";
 const CHUNK: u64 = 64 * 1024;
 
 /// What a peer is told to wait when all places are taken.
-const BUSY_WAIT: Duration = Duration::from_secs(2);
+pub(super) const BUSY_WAIT: Duration = Duration::from_secs(2);
 
 /// Answers anything that is asked of the public port.
-pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpResponse {
+pub(super) async fn answer(request: HttpRequest, body: Payload, give: Data<Give>) -> HttpResponse {
     give.meter.0.requests.fetch_add(1, Relaxed);
     let Some(peer) = request.peer_addr().map(|address| Peer::of(address.ip())) else {
         return HttpResponse::NotFound().finish();
@@ -46,14 +47,17 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
     if let Err(wait) = give.budget().ask(peer, Instant::now()) {
         return refuse(&give.meter, StatusCode::TOO_MANY_REQUESTS, wait);
     }
-    let method = request.method();
-    let asked = Ask::parse(request.path()).filter(|_| method == Method::GET || method == Method::HEAD);
-    let Some(asked) = asked else { return miss(&give, peer) };
+    let is_read = request.method() == Method::GET || request.method() == Method::HEAD;
+    let (hash, wants_pieces) = match Ask::parse(request.path()) {
+        Some(Ask::Have) => return have::answer(&request, body, give, peer).await,
+        Some(Ask::File(hash)) if is_read && give.is_sealed(&request, &[]) => (hash, false),
+        Some(Ask::Pieces(hash)) if is_read && give.is_sealed(&request, &[]) => (hash, true),
+        _ => return miss(&give, peer),
+    };
     let recall = request.conn_data::<Recall>().cloned().unwrap_or_default();
     let Some(place) = give.places.take(peer, recall, Instant::now()) else {
         return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT);
     };
-    let (Ask::File(hash) | Ask::Pieces(hash)) = asked;
     let store = give.store.clone();
     let offer = match web::block(move || store.offer(hash)).await {
         Ok(Ok(Some(offer))) => offer,
@@ -65,11 +69,11 @@ pub(super) async fn answer(request: HttpRequest, give: Data<Give>) -> HttpRespon
         Err(_) => return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT),
     };
     let sending = Sending { give, _active: None, _place: place };
-    match (asked, offer.of) {
-        (Ask::File(_), Offered::Whole(blob)) => file(&request, blob, sending),
-        (Ask::Pieces(_), Offered::Whole(blob)) => chain(&request, &blob.chain, sending),
-        (Ask::File(_), Offered::Lent(loan)) => part(&request, loan, sending),
-        (Ask::Pieces(_), Offered::Lent(loan)) => have(&request, &loan, sending),
+    match offer.of {
+        Offered::Whole(blob) if wants_pieces => chain(&request, &blob.chain, sending),
+        Offered::Whole(blob) => file(&request, blob, sending),
+        Offered::Lent(loan) if wants_pieces => pieces(&request, &loan, sending),
+        Offered::Lent(loan) => part(&request, loan, sending),
     }
 }
 
@@ -114,7 +118,7 @@ fn chain(request: &HttpRequest, chain: &PieceChain, sending: Sending) -> HttpRes
 }
 
 /// Which pieces an unfinished file has, and its chain when that is proven.
-fn have(request: &HttpRequest, loan: &Loan, sending: Sending) -> HttpResponse {
+fn pieces(request: &HttpRequest, loan: &Loan, sending: Sending) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     response.insert_header((HAVE, digits(&loan.pieces())));
     tell(request, response, loan.chain().as_ref(), sending)
@@ -206,19 +210,33 @@ fn send(
 }
 
 /// Not here, or not for strangers: nobody can tell which.
-fn miss(give: &Give, peer: Peer) -> HttpResponse {
+pub(super) fn miss(give: &Give, peer: Peer) -> HttpResponse {
     give.budget().charge(peer, MISS, Instant::now());
     HttpResponse::NotFound().finish()
 }
 
-fn refuse(meter: &Meter, status: StatusCode, wait: Duration) -> HttpResponse {
+pub(super) fn refuse(meter: &Meter, status: StatusCode, wait: Duration) -> HttpResponse {
     meter.0.refused.fetch_add(1, Relaxed);
     let seconds = wait.as_millis().div_ceil(1000).max(1);
     HttpResponse::build(status).insert_header((header::RETRY_AFTER, seconds.to_string())).finish()
 }
 
 impl Give {
-    fn budget(&self) -> std::sync::MutexGuard<'_, super::Budget> {
+    /// Whether who asks is a member of the private network; everybody is one of the public network.
+    pub(super) fn is_sealed(&self, request: &HttpRequest, body: &[u8]) -> bool {
+        let Some(seal) = &self.seal else { return true };
+        let field = request.headers().get(seal::HEADER).and_then(|field| field.to_str().ok());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let (method, path) = (request.method().as_str(), request.path());
+        field.is_some_and(|field| seal.accepts(field, method, path, body, now))
+    }
+
+    /// Whether it is worth to read the body.
+    pub(super) fn may_be_sealed(&self, request: &HttpRequest) -> bool {
+        self.seal.is_none() || request.headers().contains_key(seal::HEADER)
+    }
+
+    pub(super) fn budget(&self) -> std::sync::MutexGuard<'_, super::Budget> {
         self.budget.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,6 +9,8 @@ pub(super) enum Ask {
     File(ContentHash),
     /// `/~/<sha256>/pieces`
     Pieces(ContentHash),
+    /// `/~/have`
+    Have,
 }
 
 impl Ask {
@@ -16,6 +18,7 @@ impl Ask {
     pub(super) fn parse(path: &str) -> Option<Self> {
         let rest = path.strip_prefix("/~/").or_else(|| path.strip_prefix("/%7E/"))?;
         match rest.split_once('/') {
+            None if rest == "have" => Some(Self::Have),
             None => Some(Self::File(rest.parse().ok()?)),
             Some((hash, "pieces")) => Some(Self::Pieces(hash.parse().ok()?)),
             Some(_) => None,
@@ -28,11 +31,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_two_paths_are_questions() {
+    fn only_the_three_paths_are_questions() {
         let hash = ContentHash::of(b"x");
         assert_eq!(Ask::parse(&format!("/~/{hash}")), Some(Ask::File(hash)));
         assert_eq!(Ask::parse(&format!("/%7E/{hash}/pieces")), Some(Ask::Pieces(hash)));
-        for other in ["", "/", "/~", "/~/", "/~/abc", "/~//pieces", "~/"] {
+        assert_eq!(Ask::parse("/~/have"), Some(Ask::Have));
+        for other in ["", "/", "/~/have/", "/~/have/pieces", "/~/Have", "/~", "/~/", "/~/abc", "/~//pieces", "~/"] {
             assert_eq!(Ask::parse(other), None, "{other}");
         }
         for other in [format!("/~/{hash}/"), format!("/~/{hash}/pieces/"), format!("/~/{hash}0"), format!("//~/{hash}")]

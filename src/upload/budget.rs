@@ -18,6 +18,9 @@ use super::Peer;
 pub(super) const QUESTION: u64 = 1;
 pub(super) const MISS: u64 = 63;
 
+/// What a hash costs that is not here, of the many in one question: who looks for holders asks for more than there is.
+pub(super) const UNKNOWN: u64 = 8;
+
 /// The debt up to which questions are answered: a burst of 4,096 hits, or of 64 misses.
 const CREDIT: u64 = 4096;
 

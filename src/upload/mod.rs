@@ -16,10 +16,16 @@
 //!       X-Huddle-Have: 05        the pieces that it has: one bit each, the lowest of each byte first, in hexadecimal
 //!       X-Huddle-Chain: ...      with proven bytes and a chain, once every state of that is proven
 //!
+//!  POST /~/have                  which of 1 to 256 files are held whole
+//!       32 bytes each            one bit each, the lowest of each byte first: 200; more: 413; not a multiple: 400
+//!                                 another method: 405
+//!
 //!  anything else                                                    404 (costs the asker more than a hit)
 //!  too many uploads at once                                         503 and Retry-After
 //!  an address that asked or missed too much                         429 and Retry-After
 //! ```
+//!
+//! In a private network every question carries a [`seal`](crate::seal); without a good one, everything is `404`.
 //!
 //! A piece that is not there yet is `416` and no miss: who asks has been told that the file is here, and asks again. So
 //! `404` goes on to mean that there is nothing at all.
@@ -28,12 +34,14 @@
 //! uploads, the store's offer, and a stream that writes what the [`faucet`] lets through: one rate for all bytes that
 //! sockets take, shared fairly among peers. Without a limit the line is what is scarce, and TCP shares it out among
 //! connections; what is fair then are the seats: who waits for one gets it from who has more than its share, or is slow. It is of this port alone; what apt is given never waits for it. [`budget`],
-//! [`faucet`] and [`ask`] are pure, [`seats`] too but for its lock; `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler.
+//! [`faucet`] and [`ask`] are pure, [`seats`] too but for its lock; `pace` drives the faucet, `wire` is the connection's stream, `answer` the only handler, and
+//! `have` what it says of many files at once.
 
 mod answer;
 mod ask;
 mod budget;
 mod faucet;
+mod have;
 mod pace;
 mod peer;
 mod recall;
@@ -55,7 +63,7 @@ use actix_server::{Server, ServerHandle};
 use actix_service::{ServiceFactoryExt, fn_service, map_config};
 use actix_web::{App, dev::AppConfig, web};
 
-use crate::store::Store;
+use crate::{seal::Seal, store::Store};
 
 use budget::Budget;
 use pace::Pace;
@@ -89,6 +97,8 @@ pub struct Config {
     pub backlog: u32,
     /// How slow a peer may be.
     pub patience: Patience,
+    /// What members of a private network show; without it everybody may ask.
+    pub seal: Option<Seal>,
 }
 
 /// How slow a peer may be before its connection is ended.
@@ -120,6 +130,7 @@ impl Default for Config {
             connections_per_address: 24,
             backlog: 256,
             patience: Patience::default(),
+            seal: None,
         }
     }
 }
@@ -167,6 +178,7 @@ struct Give {
     meter: Meter,
     budget: Mutex<Budget>,
     places: Seats,
+    seal: Option<Seal>,
 }
 
 #[expect(clippy::disallowed_methods, reason = "the door to the clock, for the faucet's first moment")]
@@ -179,7 +191,13 @@ pub fn start(
     let meter = Meter::default();
     let pace = Pace::new(config.upload_limit, Instant::now());
     let places = Seats::new(config.uploads, config.uploads_per_address);
-    let give = web::Data::new(Give { store, meter: meter.clone(), budget: Mutex::default(), places: places.clone() });
+    let give = web::Data::new(Give {
+        store,
+        meter: meter.clone(),
+        budget: Mutex::default(),
+        places: places.clone(),
+        seal: config.seal.clone(),
+    });
     let seats = Seats::new(config.connections, config.connections_per_address);
     let gate = Gate { seats, places, meter: meter.clone(), pace: pace.clone(), patience: config.patience };
     let mut server = Server::build()

@@ -17,6 +17,7 @@ use crate::{
 
 use super::*;
 
+mod have;
 mod lent;
 mod limits;
 

@@ -117,7 +117,7 @@ impl Huddle {
     /// its way it tells as well.
     #[track_caller]
     pub fn wait_until_known(&self, host: usize, package: &Package) {
-        self.probe.wait_for(self[host].daemon.peers(), &package.sha256, &self.nodes());
+        self.probe.wait_for(self[host].daemon.peers(), (&package.sha256, package.size), &self.nodes());
         let stored = || self[host].machine.objects().iter().any(|(name, _)| *name == package.sha256).then_some(());
         eventually("the package is kept", FINDING, stored);
     }

@@ -163,6 +163,9 @@ impl Liar {
 }
 
 fn answer(tales: &BTreeMap<String, Tale>, request: &Request) -> Reply {
+    if let Some(reply) = request.have(|sha256| tales.contains_key(sha256)) {
+        return reply;
+    }
     let rest = request.path.strip_prefix("/~/").unwrap_or_default();
     let (sha256, wants_chain) = match rest.strip_suffix("/pieces") {
         Some(sha256) => (sha256, true),

@@ -39,6 +39,8 @@ pub struct Config {
     pub bootstrap: Vec<SocketAddr>,
     /// `[dht] mainline`, through which the network is found; `rendezvous` is off where there is none.
     pub mainline: Vec<SocketAddr>,
+    /// `[dht] secret` of a private network; the public one where there is none.
+    pub secret: &'static str,
     /// `[mirror] proxy`
     pub upstream: String,
     /// Further hosts in `[privacy] public`.
@@ -60,6 +62,7 @@ impl Default for Config {
             proxy: "127.0.0.1:0".into(),
             bootstrap: Vec::new(),
             mainline: Vec::new(),
+            secret: "",
             upstream: "none".into(),
             more_public: Vec::new(),
             own_lists: false,
@@ -172,7 +175,7 @@ impl Machine {
              [fetch]\nmirror = {:?}\n\
              [mirror]\nproxy = {:?}\n\
              [privacy]\npublic = {:?}\n\
-             [dht]\nnetwork = \"public\"\nbootstrap = {bootstrap:?}\nlan = false\nrendezvous = {}\n\
+             [dht]\nnetwork = {:?}\nsecret = {:?}\nbootstrap = {bootstrap:?}\nlan = false\nrendezvous = {}\n\
              mainline = {mainline:?}\n\
              [store]\npath = {:?}\nquota = {:?}\nmin_free = \"1MB\"\n\
              [archive]\napt_dir = {:?}\nlists = {:?}\n",
@@ -184,6 +187,8 @@ impl Machine {
             config.mirror,
             config.upstream,
             public,
+            if config.secret.is_empty() { "public" } else { "private" },
+            config.secret,
             !mainline.is_empty(),
             self.store(),
             config.quota,

@@ -9,7 +9,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 
-use super::{bencode::Value, eventually};
+use super::{PIECE, archive::SUITE, bencode::Value, eventually};
 
 /// How long one reply may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -32,25 +32,35 @@ impl Probe {
         Self { socket, id }
     }
 
-    /// Who has the file, by what a node has been told.
-    pub fn holders(&self, node: SocketAddr, sha256: &str) -> Vec<SocketAddr> {
-        let reply = self.ask(node, "get_peers", [("info_hash", Value::bytes(key(sha256)))]);
+    /// Who has a file of that size, by what a node has been told; of one piece, who has something of its shelf.
+    pub fn holders(&self, node: SocketAddr, sha256: &str, size: u64) -> Vec<SocketAddr> {
+        let key = if size <= PIECE { shelf(sha256) } else { key(sha256) };
+        let reply = self.ask(node, "get_peers", [("info_hash", Value::bytes(key))]);
         let values = reply.as_ref().and_then(|reply| reply.at("values")).map(Value::items).unwrap_or_default();
         values.iter().filter_map(|value| address(value.as_bytes()?)).collect()
     }
 
-    /// Waits until one of the nodes has been told that the holder has the file.
+    /// Waits until one of the nodes has been told that the holder has the file, or something of its shelf.
     #[track_caller]
-    pub fn wait_for(&self, holder: SocketAddr, sha256: &str, nodes: &[SocketAddr]) {
+    pub fn wait_for(&self, holder: SocketAddr, (sha256, size): (&str, u64), nodes: &[SocketAddr]) {
         eventually(&format!("{holder} is known to have {sha256}"), ROUND, || {
-            nodes.iter().any(|node| self.holders(*node, sha256).contains(&holder)).then_some(())
+            nodes.iter().any(|node| self.holders(*node, sha256, size).contains(&holder)).then_some(())
         });
     }
 
-    /// Tells a node that this address, with that TCP port, has the file, and what its piece hashes are.
+    /// Tells a node that this address, with that TCP port, has the file, and what its piece hashes are; without any, that it
+    /// has something of its shelf, too.
     #[track_caller]
     pub fn announce(&self, node: SocketAddr, sha256: &str, port: u16, claim: Option<&[u8]>) {
-        let key = Value::bytes(key(sha256));
+        if claim.is_none() {
+            self.announce_at(node, shelf(sha256), port, None);
+        }
+        self.announce_at(node, key(sha256), port, claim);
+    }
+
+    #[track_caller]
+    fn announce_at(&self, node: SocketAddr, key: [u8; 20], port: u16, claim: Option<&[u8]>) {
+        let key = Value::bytes(key);
         let token = self.token(node, "get_peers", ("info_hash", key.clone()));
         let port = Value::Int(port.into());
         let reply = match claim {
@@ -116,6 +126,18 @@ fn key(sha256: &str) -> [u8; 20] {
     let hash: apt_huddle::hash::ContentHash = sha256.parse().expect("a hash of the archive");
     let digest = Sha256::new().chain_update(b"apt-huddle/1").chain_update(hash.as_bytes()).finalize();
     digest[..20].try_into().expect("a SHA-256 is longer")
+}
+
+/// Where the shelf of a file of one piece is, among those of the archive's suite.
+fn shelf(sha256: &str) -> [u8; 20] {
+    let hash: apt_huddle::hash::ContentHash = sha256.parse().expect("a hash of the archive");
+    let mut suite = Sha256::new();
+    for field in ["Huddle", SUITE] {
+        suite.update((field.len() as u32).to_be_bytes());
+        suite.update(field);
+    }
+    let digest = Sha256::new().chain_update(b"apt-huddle/1 shelf").chain_update(suite.finalize());
+    digest.chain_update([hash.as_bytes()[0] >> 3]).finalize()[..20].try_into().expect("a SHA-256 is longer")
 }
 
 /// A compact IPv4 address (BEP 5).

@@ -167,9 +167,13 @@ impl Rogue {
         let ip = own_network();
         let bytes = Arc::new(package.bytes());
         let chain = Arc::new(chain_of(&bytes).concat());
-        let answer = move |request: &Request| match request.path.ends_with("/pieces") {
-            true => of_hashes.answer(&chain, request),
-            false => of_bytes.answer(&bytes, request),
+        let sha256 = package.sha256.clone();
+        let answer = move |request: &Request| {
+            let plain = || match request.path.ends_with("/pieces") {
+                true => of_hashes.answer(&chain, request),
+                false => of_bytes.answer(&bytes, request),
+            };
+            request.have(|asked| asked == sha256).unwrap_or_else(plain)
         };
         let server = Server::start(ip, Box::new(answer));
         Self { server, probe: Probe::bind(ip), sha256: package.sha256.clone() }

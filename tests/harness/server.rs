@@ -30,6 +30,8 @@ pub struct Request {
     pub path: String,
     /// Fields by lower-case name.
     pub fields: BTreeMap<String, String>,
+    /// What follows the head.
+    pub body: Vec<u8>,
 }
 
 impl Request {
@@ -48,6 +50,21 @@ impl Request {
             (Err(_), Err(_)) => return None,
         };
         Some(if range.start < range.end { Ok(range) } else { Err(()) })
+    }
+}
+
+impl Request {
+    /// The answer to the question which of some files are here, when it is one.
+    pub fn have(&self, is_here: impl Fn(&str) -> bool) -> Option<Reply> {
+        if self.path != "/~/have" {
+            return None;
+        }
+        let hex = |hash: &[u8]| hash.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        let here: Vec<bool> = self.body.chunks(32).map(|hash| is_here(&hex(hash))).collect();
+        let byte = |eight: &[bool]| eight.iter().rev().fold(0, |byte, here| byte << 1 | u8::from(*here));
+        let bits: Vec<u8> = here.chunks(8).map(byte).collect();
+        let (head, span) = (format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", bits.len()), 0..bits.len() as u64);
+        Some(Reply { head, body: Body::Memory(Arc::new(bits)), span, ..Reply::bare("") })
     }
 }
 
@@ -279,7 +296,10 @@ fn read_request(reader: &mut impl BufRead) -> Option<Request> {
         let Some((name, value)) = line.split_once(':') else { break };
         fields.insert(name.to_ascii_lowercase(), value.trim().to_owned());
     }
-    Some(Request { method, path, fields })
+    let length = fields.get("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, fields, body })
 }
 
 /// The error is how the connection is to end.

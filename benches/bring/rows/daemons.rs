@@ -96,6 +96,8 @@ impl Silent {
             }
         }
         let known = Probe::bind(Ipv4Addr::LOCALHOST);
-        eventually("the dead are known", FINDING, || (known.holders(nodes[0], hashes[0]).len() >= 10).then_some(()));
+        eventually("the dead are known", FINDING, || {
+            (known.holders(nodes[0], hashes[0], u64::MAX).len() >= 10).then_some(())
+        });
     }
 }

@@ -1,3 +1,5 @@
+use crate::hash::ContentHash;
+
 use super::*;
 
 #[expect(clippy::disallowed_methods, reason = "only as an origin for differences")]
@@ -5,8 +7,8 @@ fn start() -> Instant {
     Instant::now()
 }
 
-fn file(name: &str) -> ContentHash {
-    ContentHash::of(name.as_bytes())
+fn file(name: &str) -> Topic {
+    Topic::File(ContentHash::of(name.as_bytes()))
 }
 
 /// A place on the dial, in 256 parts of it.
@@ -107,4 +109,26 @@ fn what_changes_is_due_at_once_and_when_it_was_being_announced_right_after() {
     assert!(schedule.next_wake() > Some(now));
     schedule.handle_changed(file("a"), now);
     assert_eq!(schedule.next_wake(), Some(now));
+}
+
+#[test]
+fn after_a_move_everything_is_due_again() {
+    let (mut schedule, now) = (Schedule::new(3, start()), start());
+    for (name, part) in [("a", 1), ("b", 100), ("c", 200)] {
+        schedule.handle_held(file(name), place(part), now);
+    }
+    let mut told = Vec::new();
+    while let topics @ [_, ..] = &schedule.poll(now)[..] {
+        told.extend_from_slice(topics);
+    }
+    // One of them is still under way: it is told once more after that.
+    told[1..].iter().for_each(|topic| schedule.handle_announced(*topic, 8, now));
+    schedule.handle_moved(now);
+    let mut again = Vec::new();
+    while let topics @ [_, ..] = &schedule.poll(now)[..] {
+        again.extend_from_slice(topics);
+    }
+    assert_eq!(again.len(), 2);
+    schedule.handle_announced(told[0], 8, now);
+    assert_eq!(schedule.poll(now), [told[0]]);
 }

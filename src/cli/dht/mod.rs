@@ -12,7 +12,7 @@ use std::{
     future::Future,
     io::{self, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
@@ -25,7 +25,7 @@ use tokio::{
 
 use crate::{
     config::Config,
-    dht::{Explorer, Heard, Id, Network, Probe},
+    dht::{Explorer, Heard, Id, Network, OwnItem, Probe},
 };
 
 use super::{Failure, Outcome, text::clean};
@@ -114,11 +114,23 @@ enum Task {
         #[arg(long, default_value = "")]
         salt: String,
     },
-    /// Put an immutable item (BEP 44).
+    /// Put an item (BEP 44): an immutable one, or, with a key, a mutable one.
     Put {
         /// Its text, of 996 bytes at most.
         #[arg(long)]
         text: String,
+        /// A file with the 64 hexadecimal digits of an Ed25519 seed, which signs a mutable item.
+        #[arg(long, value_name = "FILE")]
+        key: Option<PathBuf>,
+        /// What tells apart the items of one key.
+        #[arg(long, default_value = "", requires = "key")]
+        salt: String,
+        /// Its number; without it, the next after that of the one that is found.
+        #[arg(long, requires = "key")]
+        seq: Option<i64>,
+        /// The number of the item that it may replace, and no other.
+        #[arg(long, requires = "key")]
+        cas: Option<i64>,
     },
     /// Count the nodes of a network: programs, reachability, how long they are up. Nothing of what they hold.
     Walk,
@@ -133,7 +145,7 @@ pub fn run(config: &Config, tool: &Tool) -> Result<Outcome, Failure> {
 
 impl Tool {
     async fn run(&self, config: &Config) -> Result<Outcome, Failure> {
-        if let Task::Put { text } = &self.task
+        if let Task::Put { text, .. } = &self.task
             && text.len() > MAX_TEXT
         {
             let problem = format!("the text has {} bytes: expected {MAX_TEXT} at most", text.len());
@@ -151,8 +163,17 @@ impl Tool {
                 Ok(self.told(&Ping::of(to, answered.as_ref())))
             }
             task => {
+                let seed = match task {
+                    Task::Put { key: Some(path), .. } => Some(read_seed(path).await?),
+                    _ => None,
+                };
                 self.find_network(&node).await?;
-                self.ask(&node, task).await
+                match (task, seed) {
+                    (Task::Put { text, salt, seq, cas, .. }, Some(seed)) => {
+                        self.put_signed(&node, &seed, salt, text, (*seq, *cas)).await
+                    }
+                    _ => self.ask(&node, task).await,
+                }
             }
         }
     }
@@ -169,15 +190,41 @@ impl Tool {
                 let probe = Probe::Get { target: *target, salt: salt.as_bytes().to_vec() };
                 self.told(&Item::of(all(node, probe).await))
             }
-            Task::Put { text } => {
-                let value = [format!("{}:", text.len()).as_bytes(), text.as_bytes()].concat();
+            Task::Put { text, .. } => {
+                let value = bencoded(text);
                 let target = Id::of_item(&value);
                 let stored = node.probe(Probe::Put { value }).await.count().await;
-                self.told(&Put { target: target.to_string(), stored })
+                self.told(&Put { target: target.to_string(), seq: None, stored })
             }
             Task::Walk => self.told(&walk::walk(node).await),
             Task::Node { .. } | Task::Ping { .. } => unreachable!("done without the network"),
         })
+    }
+
+    async fn put_signed(
+        &self,
+        node: &Explorer,
+        seed: &[u8; 32],
+        salt: &str,
+        text: &str,
+        (seq, cas): (Option<i64>, Option<i64>),
+    ) -> Result<Outcome, Failure> {
+        let salt = salt.as_bytes().to_vec();
+        let seq = match seq {
+            Some(seq) => seq,
+            None => {
+                let target = OwnItem::target_of(seed, &salt);
+                let heard = all(node, Probe::Get { target, salt: salt.clone() }).await;
+                let found =
+                    heard.iter().filter_map(|heard| if let Heard::Item { seq, .. } = heard { *seq } else { None });
+                found.max().map_or(1, |seq| seq.saturating_add(1))
+            }
+        };
+        let item = OwnItem::sign(seed, salt, seq, bencoded(text));
+        let item = Box::new(item.map_err(|bad| Failure::Question(bad.to_string()))?);
+        let target = item.target().to_string();
+        let stored = node.probe(Probe::PutSigned { item, cas }).await.count().await;
+        Ok(self.told(&Put { target, seq: Some(seq), stored }))
     }
 
     fn which(&self, config: &Config) -> Which {
@@ -244,6 +291,25 @@ impl Tool {
             if self.json { serde_json::to_string(told).expect("texts and numbers") + "\n" } else { told.render() };
         Outcome { text, good: told.is_good() }
     }
+}
+
+fn bencoded(text: &str) -> Vec<u8> {
+    [format!("{}:", text.len()).as_bytes(), text.as_bytes()].concat()
+}
+
+/// The Ed25519 seed that a file holds.
+async fn read_seed(path: &Path) -> Result<[u8; 32], Failure> {
+    let bad = |why: &str| Failure::Question(format!("{}: {why}", clean(&path.to_string_lossy())));
+    let text = tokio::fs::read_to_string(path).await.map_err(|error| bad(&error.to_string()))?;
+    let text = text.trim_ascii();
+    let mut seed = [0; 32];
+    if text.len() != 2 * seed.len() || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return Err(bad("expected 64 hexadecimal digits"));
+    }
+    for (byte, at) in seed.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).expect("two hexadecimal digits");
+    }
+    Ok(seed)
 }
 
 /// All that a probe hears.

@@ -208,13 +208,16 @@ impl Told for Stored {
 pub struct Put {
     /// Where it is found.
     pub target: String,
+    /// Its number, when it is a mutable one.
+    pub seq: Option<i64>,
     /// Nodes that keep it.
     pub stored: usize,
 }
 
 impl Told for Put {
     fn render(&self) -> String {
-        format!("{}\n{} nodes stored it\n", self.target, self.stored)
+        let seq = self.seq.map_or(String::new(), |seq| format!(", as number {seq}"));
+        format!("{}\n{} nodes stored it{seq}\n", self.target, self.stored)
     }
 
     fn is_good(&self) -> bool {

@@ -22,13 +22,15 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::{
-    io::AsyncReadExt,
+    fs::OpenOptions,
+    io::{AsyncReadExt, AsyncWriteExt},
     sync::{mpsc, oneshot, watch},
     time::Instant,
 };
 
-use crate::hash::{Expected, PieceChain};
+use crate::hash::Expected;
 
 use super::{
     Snapshot,
@@ -39,6 +41,8 @@ use super::{
     reach::Dial,
     realm::Realm,
     saved::{self, Saved},
+    shelf::{Record, Shelf},
+    terms::Terms,
 };
 
 use socket::{Endpoint, receive};
@@ -71,13 +75,22 @@ pub enum Command {
     Find {
         /// The file.
         expected: Expected,
+        /// How urgent it is.
+        terms: Terms,
         /// Where to say what is found.
         found: mpsc::Sender<Found>,
     },
-    /// Announce several files.
+    /// Look for peers that have something of a shelf.
+    LookAt {
+        /// The shelf.
+        shelf: Shelf,
+        /// Where to say what is found.
+        found: mpsc::Sender<Found>,
+    },
+    /// Announce several files and shelves.
     Publish {
-        /// The files and their piece hashes.
-        files: Vec<(Expected, PieceChain)>,
+        /// What is held.
+        records: Vec<Record>,
         /// TCP port.
         port: u16,
         /// Where to say how many stored each. When nobody listens there any more, it ends.
@@ -128,12 +141,21 @@ pub struct Driver {
     state_file: Option<PathBuf>,
     figures: watch::Sender<Snapshot>,
     figures_at: Duration,
-    finds: HashMap<JobId, mpsc::Sender<Found>>,
+    finds: HashMap<JobId, Finder>,
+    /// Searches whose finder is gone; one that is not ends with it.
+    unheard: FuturesUnordered<BoxFuture<'static, JobId>>,
     rounds: HashMap<JobId, oneshot::Sender<Vec<usize>>>,
     probes: HashMap<JobId, (mpsc::Sender<Heard>, oneshot::Sender<usize>)>,
     dialled: (mpsc::Sender<Dialled>, mpsc::Receiver<Dialled>),
     entries: (mpsc::Sender<Vec<SocketAddr>>, mpsc::Receiver<Vec<SocketAddr>>),
     save_at: Duration,
+}
+
+/// Somebody who waits for what a search finds.
+struct Finder {
+    found: mpsc::Sender<Found>,
+    /// Dropped with it, which ends the watch for its end.
+    _watch: oneshot::Sender<()>,
 }
 
 /// How a connection went.
@@ -144,6 +166,7 @@ enum Wake {
     Command(Option<Command>),
     Entries(Vec<SocketAddr>),
     Dialled(Ticket, Dial),
+    Unheard(JobId),
     Time,
 }
 
@@ -171,6 +194,7 @@ impl Driver {
             figures,
             figures_at: Duration::ZERO,
             finds: HashMap::new(),
+            unheard: FuturesUnordered::new(),
             rounds: HashMap::new(),
             probes: HashMap::new(),
             dialled: mpsc::channel(DIALLED),
@@ -205,6 +229,7 @@ impl Driver {
                 command = commands.recv() => Wake::Command(command),
                 Some(addrs) = self.entries.1.recv() => Wake::Entries(addrs),
                 Some((ticket, dial)) = self.dialled.1.recv() => Wake::Dialled(ticket, dial),
+                Some(job) = self.unheard.next() => Wake::Unheard(job),
                 () = tokio::time::sleep_until(wake) => Wake::Time,
             };
             let now = self.now();
@@ -225,6 +250,11 @@ impl Driver {
                     return;
                 }
                 Wake::Dialled(ticket, dial) => self.node.handle_dialled(ticket, dial, now),
+                Wake::Unheard(job) => {
+                    if self.finds.remove(&job).is_some() {
+                        self.node.cancel(job);
+                    }
+                }
                 Wake::Entries(addrs) => self.node.handle_entries(&addrs, now),
                 Wake::Time => self.node.handle_timeout(now),
             }
@@ -236,14 +266,33 @@ impl Driver {
         }
     }
 
+    /// Passes on what a search finds, and ends it when nobody listens any more.
+    fn hear(&mut self, job: JobId, found: mpsc::Sender<Found>) {
+        let (watch, ended) = oneshot::channel::<()>();
+        let finder = found.clone();
+        let unheard = async move {
+            tokio::select! {
+                () = finder.closed() => {}
+                _ended = ended => {}
+            }
+            job
+        };
+        self.unheard.push(unheard.boxed());
+        self.finds.insert(job, Finder { found, _watch: watch });
+    }
+
     fn obey(&mut self, command: Command, now: Duration) {
         match command {
-            Command::Find { expected, found } => {
-                let job = self.node.find(expected, now);
-                self.finds.insert(job, found);
+            Command::Find { expected, terms, found } => {
+                let job = self.node.find(expected, terms, now);
+                self.hear(job, found);
             }
-            Command::Publish { files, port, stored } => {
-                let job = self.node.publish_many(&files, port, now);
+            Command::LookAt { shelf, found } => {
+                let job = self.node.find_shelf(&shelf, Terms::default(), now);
+                self.hear(job, found);
+            }
+            Command::Publish { records, port, stored } => {
+                let job = self.node.publish_many(&records, port, now);
                 self.rounds.insert(job, stored);
             }
             Command::Probe { probe, heard, done } => {
@@ -284,7 +333,7 @@ impl Driver {
             match output {
                 Output::Transmit(transmit) => self.send(transmit).await,
                 Output::Event(Event::Found(job, found)) => {
-                    let is_heard = self.finds.get(&job).is_some_and(|finder| finder.try_send(found).is_ok());
+                    let is_heard = self.finds.get(&job).is_some_and(|finder| finder.found.try_send(found).is_ok());
                     if !is_heard {
                         self.finds.remove(&job);
                         self.node.cancel(job);
@@ -370,9 +419,9 @@ impl Driver {
         }
     }
 
-    async fn save(&self) {
+    async fn save(&mut self) {
         let Some(path) = &self.state_file else { return };
-        if let Err(error) = store(path, &self.node.saved()).await {
+        if let Err(error) = store(path, &self.node.saved(self.now())).await {
             tracing::warn!(file = %path.display(), %error, "state of the DHT not saved");
         }
     }
@@ -380,9 +429,12 @@ impl Driver {
 
 pub(super) async fn load(path: &Path) -> Option<Saved> {
     let file = tokio::fs::File::open(path).await.ok()?;
+    // A clock that went back: as if no time had passed.
+    let written = file.metadata().await.ok()?.modified().ok()?;
+    let away = written.elapsed().unwrap_or_default();
     let mut bytes = Vec::new();
     file.take(saved::MAX_LEN as u64).read_to_end(&mut bytes).await.ok()?;
-    let saved = Saved::decode(&bytes);
+    let saved = Saved::decode(&bytes).map(|saved| saved.after(away));
     if saved.is_none() {
         tracing::warn!(file = %path.display(), "state of the DHT not understood, starting afresh");
     }
@@ -394,6 +446,9 @@ async fn store(path: &Path, saved: &Saved) -> io::Result<()> {
         tokio::fs::create_dir_all(parent).await?;
     }
     let fresh = path.with_extension("new");
-    tokio::fs::write(&fresh, saved.encode()).await?;
+    // What tokens are made from is nobody else's business.
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh).await?;
+    file.write_all(&saved.encode()).await?;
+    file.flush().await?;
     tokio::fs::rename(&fresh, path).await
 }

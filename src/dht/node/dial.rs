@@ -16,6 +16,7 @@ use crate::dht::{
     message::{Query, Refusal, Reply},
     reach::{ASKED, Dial, Reach, Reachability},
     serve::Envelope,
+    table::K,
 };
 
 use super::{Event, Node, Output, Purpose, Transmit};
@@ -84,6 +85,17 @@ impl Node {
         self.dials.reachability(Family::of(to)).is_none_or(|state| state == Reachability::Open)
     }
 
+    /// Whether this node is to stay out of the tables of others, as a node that nobody reaches is no use there (BEP 43). In a
+    /// network of a few, one that was not tried yet is: who cannot be reached may be all that the other has to keep its
+    /// records, and to have its own port tried by.
+    pub(super) fn is_unproven(&self, family: Family) -> bool {
+        match self.dials.reachability(family) {
+            None | Some(Reachability::Open) => false,
+            Some(Reachability::Closed(_)) => true,
+            Some(Reachability::Untested) => self.tables[family.index()].lively() >= K,
+        }
+    }
+
     /// There is somebody to ask at last, or the own address is another one.
     pub(super) fn try_port_again(&mut self, family: Family, now: Duration) {
         if let Some((_, reach)) = &mut self.dials.own {
@@ -122,6 +134,10 @@ impl Node {
                 if reach[family.index()].handle_voice(Subnet::of(flight.to.ip()), dial, now) {
                     let is_open = reach.iter().any(|reach| reach.state() == Reachability::Open);
                     self.server.set_open(is_open);
+                    if is_open {
+                        // From now on those who are near take it for a node.
+                        self.upkeep.handle_first_contact(now);
+                    }
                 }
             }
             (None, Some(token)) => {

@@ -29,6 +29,9 @@ impl Node {
                 let is_another = before.is_some();
                 *before = seen;
                 if is_another {
+                    // Whoever was told knows the address before; what it gave out is good for that alone.
+                    self.moves += 1;
+                    self.neighbourhoods.forget_tokens(family);
                     self.try_port_again(family, now);
                 }
             }

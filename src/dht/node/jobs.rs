@@ -4,33 +4,21 @@ use std::{net::SocketAddr, time::Duration};
 
 use crate::{
     dht::{
-        claim::Publication,
-        contact::{Contact, Family, is_believable, plain},
         find::{Find, Found},
-        flights::Flight,
         id::Id,
-        message::{Query, Reply},
         probe::{Probing, Way},
         round::Round,
-        table::Table,
-        walk::{Goal, Step, Walk},
+        shelf::Shelf,
+        terms::{Priority, Terms},
+        walk::Goal,
     },
-    hash::{Expected, PieceChain},
+    hash::Expected,
 };
 
-use super::{Event, MAX_TIMINGS, Node, Output, Purpose, Walking};
-
-/// Most jobs that walk at once.
-const MAX_WALKING: usize = 64;
-
-/// Most jobs that wait for their turn.
-const MAX_WAITING: usize = 4096;
+use super::{Event, MAX_TIMINGS, Node, Output, walks::Walking};
 
 /// Most that wait for one search.
 const MAX_ASKERS: usize = 64;
-
-/// Known nodes of each family that a walk begins from.
-const SEEDS: usize = 16;
 
 /// How long a job lasts at most, from its turn on.
 pub(super) const JOB_DEADLINE: Duration = Duration::from_secs(10);
@@ -51,12 +39,18 @@ const REMEMBER_NOTHING: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct JobId(u64);
 
+impl JobId {
+    /// Those between which all are.
+    pub(super) const RANGE: [Self; 2] = [Self(0), Self(u64::MAX)];
+}
+
 /// What somebody wants, and how far it is.
 pub struct Job {
     key: Id,
+    pub(super) priority: Priority,
     pub(super) work: Work,
     /// Who is told of it: equal searches are one job.
-    askers: Vec<JobId>,
+    askers: Vec<Asker>,
     /// What they were told.
     found: Vec<Found>,
     asked: Duration,
@@ -65,14 +59,16 @@ pub struct Job {
     pub(super) open: usize,
 }
 
+/// Who gave the command, and until when that is of use.
+#[derive(Debug, Clone, Copy)]
+struct Asker {
+    id: JobId,
+    until: Duration,
+}
+
 /// What kind of job it is.
 pub(super) enum Work {
     Find(Find),
-    Publish {
-        port: u16,
-        publication: Publication,
-        stored: usize,
-    },
     Probe(Probing),
     /// Several files, and the items that their claims refer to.
     Round {
@@ -83,18 +79,27 @@ pub(super) enum Work {
 }
 
 impl Job {
-    /// When it ends at the latest.
+    /// When it ends at the latest, or the time of somebody who waits for it does.
     pub fn until(&self) -> Duration {
-        self.until
+        self.askers.iter().map(|asker| asker.until).fold(self.until, Duration::min)
     }
 }
 
 impl Node {
     /// Begins to look for holders and piece hashes of a file.
     ///
-    /// An equal search that is under way, or ended a moment ago, serves this one as well.
-    pub fn find(&mut self, expected: Expected, now: Duration) -> JobId {
-        let key = self.realm.key(&expected.hash);
+    /// An equal search that is under way, or ended a moment ago, serves this one as well; it is as urgent as the most urgent
+    /// of them, and each is told of its end at its own deadline.
+    pub fn find(&mut self, expected: Expected, terms: Terms, now: Duration) -> JobId {
+        self.search(self.realm.key(&expected.hash), Find::new(Some(expected)), terms, now)
+    }
+
+    /// Begins to look for peers that have something of a shelf, in the same way.
+    pub fn find_shelf(&mut self, shelf: &Shelf, terms: Terms, now: Duration) -> JobId {
+        self.search(self.realm.shelf(shelf), Find::new(None), terms, now)
+    }
+
+    fn search(&mut self, key: Id, find: Find, terms: Terms, now: Duration) -> JobId {
         let id = self.next_job();
         let tell = |found: &Found| Output::Event(Event::Found(id, found.clone()));
         if let Some((_, found)) = self.remembered.get(&key).filter(|(until, _)| now < *until) {
@@ -102,25 +107,26 @@ impl Node {
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;
         }
-        let waiting = self.waiting.iter_mut().map(|(leader, job)| (&*leader, job));
-        let under_way = self.jobs.iter_mut().chain(waiting);
-        let equal = under_way.filter(|(_, job)| job.askers.len() < MAX_ASKERS);
-        let mut equal = equal.filter(|(_, job)| job.key == key && matches!(job.work, Work::Find(_)));
-        if let Some((leader, job)) = equal.next() {
-            job.askers.push(id);
+        let asker = Asker { id, until: now.saturating_add(terms.deadline) };
+        let is_equal = |(_, job): &(JobId, &mut Job)| {
+            job.key == key && matches!(job.work, Work::Find(_)) && job.askers.len() < MAX_ASKERS
+        };
+        let under_way = self.jobs.iter_mut().map(|(leader, job)| (*leader, job));
+        let equal = under_way.chain(self.turns.iter_mut()).find(is_equal);
+        if let Some((leader, job)) = equal {
             self.outputs.extend(job.found.iter().map(tell));
-            self.joined.insert(id, *leader);
+            job.askers.push(asker);
+            self.joined.insert(id, leader);
+            self.turns.handle_asker(leader, asker.until, terms.priority);
             return id;
         }
-        self.enter(id, key, Work::Find(Find::new(expected)), now)
+        self.enter(asker, key, terms.priority, Work::Find(find), now)
     }
 
-    /// Begins to announce this node as a holder that serves peers at a TCP port of its address.
-    pub fn publish(&mut self, expected: Expected, chain: &PieceChain, port: u16, now: Duration) -> JobId {
-        self.announced_port = Some(port);
-        let work = Work::Publish { port, publication: Publication::of(&expected, chain), stored: 0 };
-        let id = self.next_job();
-        self.enter(id, self.realm.key(&expected.hash), work, now)
+    /// Lets a job that has no deadline of its own wait for its turn.
+    pub(super) fn enter_job(&mut self, key: Id, priority: Priority, work: Work, now: Duration) -> JobId {
+        let asker = Asker { id: self.next_job(), until: Duration::MAX };
+        self.enter(asker, key, priority, work, now)
     }
 
     pub(super) fn next_job(&mut self) -> JobId {
@@ -131,9 +137,8 @@ impl Node {
     /// Nobody waits for that job any more. It goes on while another waits for an equal one.
     pub fn cancel(&mut self, asker: JobId) {
         let job = self.joined.remove(&asker).unwrap_or(asker);
-        let waiting = self.waiting.iter_mut().find(|(id, _)| *id == job).map(|(_, job)| job);
-        let Some(entry) = self.jobs.get_mut(&job).or(waiting) else { return };
-        entry.askers.retain(|id| *id != asker);
+        let Some(entry) = self.jobs.get_mut(&job).or(self.turns.job(job)) else { return };
+        entry.askers.retain(|other| other.id != asker);
         if entry.askers.is_empty() {
             self.drop_job(job);
         }
@@ -143,35 +148,32 @@ impl Node {
         if self.jobs.remove(&job).is_some() {
             self.walks.retain(|_, walking| walking.job != Some(job));
         } else {
-            self.waiting.retain(|(waiting, _)| *waiting != job);
+            self.turns.remove(job);
         }
     }
 
-    pub(super) fn enter(&mut self, id: JobId, key: Id, work: Work, now: Duration) -> JobId {
-        if self.waiting.len() >= MAX_WAITING {
-            self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
-            return id;
+    fn enter(&mut self, asker: Asker, key: Id, priority: Priority, work: Work, now: Duration) -> JobId {
+        let (askers, found) = (vec![asker], Vec::new());
+        let job = Job { key, priority, work, askers, found, asked: now, until: now + TURN_DEADLINE, open: 0 };
+        if let Some(ousted) = self.turns.enter(asker.id, job) {
+            self.tell_end(&ousted.askers, 0);
         }
-        let (askers, found) = (vec![id], Vec::new());
-        let job = Job { key, work, askers, found, asked: now, until: now + TURN_DEADLINE, open: 0 };
-        self.waiting.push_back((id, job));
         if self.is_alone() {
             self.upkeep.handle_job(now);
         }
         self.keep_up(now);
         self.advance(now);
-        id
+        asker.id
     }
 
     /// Lets everything go on that can: ends, turns, steps.
     pub(super) fn advance(&mut self, now: Duration) {
-        while self.waiting.front().is_some_and(|(_, job)| job.until <= now) {
-            let (_, job) = self.waiting.pop_front().expect("looked at just now");
-            self.tell_end(&job.askers, 0);
+        for id in self.turns.overdue(now) {
+            self.end_overdue(id, now);
         }
-        let overdue = self.jobs.iter().filter(|(_, job)| job.until <= now).map(|(id, _)| *id);
+        let overdue = self.jobs.iter().filter(|(_, job)| job.until() <= now).map(|(id, _)| *id);
         for id in overdue.collect::<Vec<_>>() {
-            self.end_job(id, now);
+            self.end_overdue(id, now);
         }
         self.give_turns(now);
         let due = |walking: &Walking| walking.wake.is_some_and(|wake| wake <= now);
@@ -185,13 +187,36 @@ impl Node {
         if self.is_alone() && self.upkeep.patience_ends().is_some_and(|until| now < until) {
             return;
         }
-        while self.jobs.len() < MAX_WALKING {
-            let Some((id, job)) = self.waiting.pop_front() else { return };
-            self.give_turn(id, job, now);
+        for priority in Priority::ALL {
+            // Giving a turn may end the job, and begin none.
+            while self.has_room_for(priority) {
+                let Some((id, job)) = self.turns.next(priority) else { break };
+                self.give_turn(id, job, now);
+            }
         }
     }
 
-    fn give_turn(&mut self, id: JobId, mut job: Job, now: Duration) {
+    fn has_room_for(&self, priority: Priority) -> bool {
+        let alike = self.jobs.values().filter(|job| job.priority >= priority).count();
+        alike < priority.share() && self.jobs.len() < Priority::Urgent.share()
+    }
+
+    /// A job's time is up, or that of some who wait for it.
+    fn end_overdue(&mut self, id: JobId, now: Duration) {
+        let is_under_way = self.jobs.contains_key(&id);
+        let Some(job) = self.jobs.get_mut(&id).or(self.turns.job(id)) else { return };
+        if is_under_way && job.until <= now {
+            return self.end_job(id, now);
+        }
+        let is_over = |asker: &mut Asker| job.until <= now || asker.until <= now;
+        let over: Vec<Asker> = job.askers.extract_if(.., is_over).collect();
+        if job.askers.is_empty() {
+            self.drop_job(id);
+        }
+        self.tell_end(&over, 0);
+    }
+
+    fn give_turn(&mut self, id: JobId, job: Job, now: Duration) {
         let key = job.key;
         if let Work::Probe(probing) = &job.work {
             let way = probing.way();
@@ -202,10 +227,6 @@ impl Node {
             self.close_one(id, now);
             return;
         }
-        let publication = match &mut job.work {
-            Work::Find(_) | Work::Probe(_) | Work::Round { .. } => None,
-            Work::Publish { port, publication, .. } => Some((*port, std::mem::take(publication))),
-        };
         // A walk may end at once; the job does not end before all of its walks have begun.
         self.jobs.insert(id, Job { until: now + JOB_DEADLINE, open: 1, ..job });
         if let Work::Round { items, .. } = &mut self.jobs.get_mut(&id).expect("inserted just now").work {
@@ -215,18 +236,8 @@ impl Node {
             // The round itself keeps the job open, see `advance_round`.
             return self.advance_round(id, now);
         }
-        match publication {
-            None => {
-                self.find_here(id, &key, now);
-                self.begin(key, Goal::Peers, Some(id), now);
-            }
-            Some((port, Publication { claim, items })) => {
-                for value in items {
-                    self.begin(Id::of_item(&value), Goal::Put { value, where_missing: true }, Some(id), now);
-                }
-                self.begin(key, Goal::Announce { port, claim }, Some(id), now);
-            }
-        }
+        self.find_here(id, &key, now);
+        self.begin(key, Goal::Peers, Some(id), now);
         self.close_one(id, now);
     }
 
@@ -240,83 +251,6 @@ impl Node {
         let holders = storage.holders(key, usize::MAX, now, &mut self.rng, |_| true);
         let claims: Vec<Vec<u8>> = storage.claims(key, now).into_iter().map(|(claim, _)| claim.to_vec()).collect();
         self.handle_found(job, &holders, &claims.iter().map(Vec::as_slice).collect::<Vec<_>>(), now);
-    }
-
-    /// Begins a walk from the nodes of the tables.
-    pub(super) fn begin(&mut self, target: Id, goal: Goal, job: Option<JobId>, now: Duration) {
-        let known = self.tables.iter().flat_map(|table| table.closest(&target, SEEDS));
-        let told = self.neighbourhoods.around(&target).map(|contact| (contact, None));
-        let seeds = known.map(|(contact, rtt)| (contact, Some(rtt))).chain(told);
-        let seeds: Vec<_> = seeds.filter(|(contact, _)| !self.silent.contains(&contact.addr, now)).collect();
-        self.begin_from(target, goal, job, seeds, now);
-    }
-
-    /// Begins a walk.
-    pub(super) fn begin_from(
-        &mut self,
-        target: Id,
-        goal: Goal,
-        job: Option<JobId>,
-        seeds: Vec<(Contact, Option<Duration>)>,
-        now: Duration,
-    ) {
-        self.last += 1;
-        let walk = self.last;
-        let reach = self.tables.each_ref().map(Table::expected_reach);
-        let begun = Walk::new(target, goal, seeds).reaching(reach);
-        self.walks.insert(walk, Walking { walk: begun, job, wake: Some(now) });
-        if let Some(job) = job.and_then(|job| self.jobs.get_mut(&job)) {
-            job.open += 1;
-        }
-        self.step(walk, now);
-    }
-
-    /// Asks for a walk all that it wants asked now.
-    fn step(&mut self, id: u64, now: Duration) {
-        loop {
-            let Some(mut walking) = self.walks.remove(&id) else { return };
-            let step = walking.walk.next(now);
-            let asked = match &step {
-                Step::Ask(to) => {
-                    let pad_to = walking.walk.pad_to(self.families == [true; 2]);
-                    let query = walking.walk.question();
-                    self.ask(to.addr, Some(to.id), &query, pad_to, Purpose::Walk(id), now)
-                }
-                Step::Store(to, token) => walking
-                    .walk
-                    .store(token)
-                    .filter(|query| !matches!(query, Query::AnnouncePeer { .. }) || self.may_tell(&to.addr))
-                    .is_some_and(|query| self.ask(to.addr, Some(to.id), &query, 0, Purpose::Store(id), now)),
-                Step::Wait(wake) => {
-                    walking.wake = *wake;
-                    self.walks.insert(id, walking);
-                    return;
-                }
-                Step::Done => {
-                    self.handle_walk_end(&walking, now);
-                    return;
-                }
-            };
-            match step {
-                Step::Ask(to) if !asked => walking.walk.handle_failure(&to),
-                Step::Store(..) if !asked => {
-                    walking.walk.handle_store_end();
-                }
-                _ => {}
-            }
-            self.walks.insert(id, walking);
-        }
-    }
-
-    fn handle_walk_end(&mut self, walking: &Walking, now: Duration) {
-        let Some(id) = walking.job else { return };
-        if walking.walk.is_towards_nodes()
-            && let Some(Job { work: Work::Round { round, .. }, .. }) = self.jobs.get_mut(&id)
-        {
-            round.handle_walk_end(walking.walk.nearest());
-            self.advance_round(id, now);
-        }
-        self.close_one(id, now);
     }
 
     pub(super) fn close_one(&mut self, id: JobId, now: Duration) {
@@ -337,12 +271,12 @@ impl Node {
                 self.timings.push_back(now.saturating_sub(job.asked));
                 0
             }
-            Work::Publish { stored, .. } => *stored,
             Work::Probe(probing) => probing.stored,
             Work::Round { round, .. } => {
                 let stored = round.stored();
                 let least = stored.iter().copied().min().unwrap_or(0);
-                self.outputs.extend(job.askers.iter().map(|asker| Output::Event(Event::Told(*asker, stored.clone()))));
+                self.outputs
+                    .extend(job.askers.iter().map(|asker| Output::Event(Event::Told(asker.id, stored.clone()))));
                 least
             }
         };
@@ -355,10 +289,10 @@ impl Node {
         self.tell_end(&askers, stored);
     }
 
-    fn tell_end(&mut self, askers: &[JobId], stored: usize) {
+    fn tell_end(&mut self, askers: &[Asker], stored: usize) {
         for asker in askers {
-            self.joined.remove(asker);
-            self.outputs.push_back(Output::Event(Event::Ended(*asker, stored)));
+            self.joined.remove(&asker.id);
+            self.outputs.push_back(Output::Event(Event::Ended(asker.id, stored)));
         }
     }
 
@@ -377,54 +311,8 @@ impl Node {
         self.remembered.retain(|_, (until, _)| now < *until);
     }
 
-    /// A node on the way of a walk answered.
-    pub(super) fn handle_walk_reply(
-        &mut self,
-        id: u64,
-        flight: &Flight<Purpose>,
-        rtt: Duration,
-        reply: &Reply<'_>,
-        named: Vec<Contact>,
-        now: Duration,
-    ) {
-        let Some(walking) = self.walks.get_mut(&id) else { return };
-        walking.walk.handle_reply(flight.to, rtt, reply, named);
-        walking.wake = Some(now);
-        let (target, job) = (walking.walk.target(), walking.job);
-        let Some(job) = job else { return };
-        let private = self.realm.is_private();
-        let peers = reply.peers.iter().copied().map(plain);
-        let peers = peers.filter(|peer| is_believable(peer, flight.to.ip(), private) && !self.is_self(peer));
-        let peers: Vec<SocketAddr> = peers.collect();
-        if let Some(is_done) = self.handle_probed(job, flight.to, rtt, &peers, reply) {
-            if is_done && let Some(walking) = self.walks.get_mut(&id) {
-                walking.walk.finish();
-            }
-            return;
-        }
-        let Some(walking) = self.walks.get_mut(&id) else { return };
-        if let Some(value) = reply.value
-            && Id::of_item(value) == target
-            && let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&job)
-        {
-            walking.walk.finish();
-            let found = find.handle_item(&target, value);
-            self.report(job, found);
-            return;
-        }
-        if !reply.peers.is_empty() || !reply.claims.is_empty() {
-            let claims: Vec<&[u8]> = reply.claims.iter().map(|(claim, _)| *claim).collect();
-            self.handle_found(job, &peers, &claims, now);
-        }
-    }
-
-    fn is_self(&self, peer: &SocketAddr) -> bool {
-        let external = self.external(Family::of(peer));
-        external.is_some_and(|external| external.ip() == peer.ip()) && self.announced_port == Some(peer.port())
-    }
-
     /// Holders and claims came in for a search.
-    fn handle_found(&mut self, id: JobId, holders: &[SocketAddr], claims: &[&[u8]], now: Duration) {
+    pub(super) fn handle_found(&mut self, id: JobId, holders: &[SocketAddr], claims: &[&[u8]], now: Duration) {
         let Some(Job { work: Work::Find(find), .. }) = self.jobs.get_mut(&id) else { return };
         let mut found: Vec<Found> = holders.iter().filter_map(|holder| find.handle_holder(*holder)).collect();
         let mut needed = Vec::new();
@@ -446,24 +334,11 @@ impl Node {
         }
     }
 
-    fn report(&mut self, job: JobId, found: Vec<Found>) {
+    pub(super) fn report(&mut self, job: JobId, found: Vec<Found>) {
         let Some(Job { askers, found: told, .. }) = self.jobs.get_mut(&job) else { return };
         for found in found {
-            self.outputs.extend(askers.iter().map(|asker| Output::Event(Event::Found(*asker, found.clone()))));
+            self.outputs.extend(askers.iter().map(|asker| Output::Event(Event::Found(asker.id, found.clone()))));
             told.push(found);
-        }
-    }
-
-    /// A node at the end of a walk has stored, or will not.
-    pub(super) fn handle_store_end(&mut self, id: u64, has_stored: bool, now: Duration) {
-        let Some(walking) = self.walks.get_mut(&id) else { return };
-        let is_announcement = walking.walk.handle_store_end();
-        walking.wake = Some(now);
-        let job = walking.job.and_then(|job| self.jobs.get_mut(&job)).filter(|_| has_stored);
-        match job.map(|job| &mut job.work) {
-            Some(Work::Publish { stored, .. }) if is_announcement => *stored += 1,
-            Some(Work::Probe(probing)) => probing.stored += 1,
-            _ => {}
         }
     }
 }

@@ -13,11 +13,14 @@
 //! one short question back, to see whether it is a node. Jobs, walks, questions under way and checks are bounded.
 
 mod dial;
+mod figures;
 mod identity;
 mod jobs;
 mod probes;
 mod rounds;
+mod turns;
 mod upkeep;
+mod walks;
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -36,20 +39,22 @@ use super::{
     message::{Body, MAX_SENT, Packet, Query, Refusal, Reply, Sender, write_query},
     neighbourhood::Neighbourhoods,
     probe::Heard,
-    reach::Reachability,
     realm::Realm,
     saved::Saved,
     serve::{Envelope, Server},
     table::Table,
+    tokens::Secret,
     votes::Votes,
-    walk::Walk,
 };
 
 use dial::Dials;
 use jobs::Job;
+use turns::Turns;
 use upkeep::Upkeep;
+use walks::Walking;
 
 pub use dial::Ticket;
+pub use figures::Figures;
 pub use jobs::JobId;
 
 /// Most strangers that are being checked at once.
@@ -110,31 +115,6 @@ pub enum Event {
     Lonely,
 }
 
-/// Figures of a node.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Nodes known that answer, by [`Family::index`].
-    pub nodes: [usize; 2],
-    /// Keys and items stored for others.
-    pub stored: usize,
-    /// Questions that were answered.
-    pub queries_in: u64,
-    /// Questions that were asked.
-    pub queries_out: u64,
-    /// Datagrams that were not of this network, or beyond a budget.
-    pub dropped: u64,
-    /// Searches under way.
-    pub searching: usize,
-    /// Durations of the last searches, unsorted.
-    pub timings: Vec<Duration>,
-    /// The own address as most others see it, by [`Family::index`].
-    pub external: [Option<SocketAddr>; 2],
-    /// Whether others can connect to the own port, by [`Family::index`]; none where nothing is served.
-    pub reachability: [Option<Reachability>; 2],
-    /// How many nodes the network has, by how densely they stand.
-    pub estimate: usize,
-}
-
 /// What a question was for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Purpose {
@@ -163,13 +143,16 @@ pub struct Node {
     realm: Realm,
     rng: StdRng,
     tables: [Table; 2],
+    secret: Secret,
+    began: Duration,
     server: Server,
     silent: Silent,
     flights: Flights<Purpose>,
     checks: usize,
     walks: BTreeMap<u64, Walking>,
     jobs: BTreeMap<JobId, Job>,
-    waiting: VecDeque<(JobId, Job)>,
+    /// Those that wait for their turn.
+    turns: Turns,
     /// Searches that another one serves.
     joined: BTreeMap<JobId, JobId>,
     /// What searches found of late, and until when that counts.
@@ -182,6 +165,8 @@ pub struct Node {
     /// The own address as several networks see it, by [`Family::index`].
     addresses: [Option<IpAddr>; 2],
     renamed: Option<Duration>,
+    /// How often the own address was another one than before.
+    moves: u32,
     dials: Dials,
     /// Asks, and answers nothing.
     is_mute: bool,
@@ -191,12 +176,6 @@ pub struct Node {
     queries_out: u64,
     dropped: u64,
     timings: VecDeque<Duration>,
-}
-
-struct Walking {
-    walk: Walk,
-    job: Option<JobId>,
-    wake: Option<Duration>,
 }
 
 impl Node {
@@ -213,15 +192,21 @@ impl Node {
     fn begun(setup: Setup, is_mute: bool, seed: u64, now: Duration) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let Setup { realm, families, saved, has_entries } = setup;
-        let (own, contacts) = match saved {
-            Some(saved) => (saved.id, saved.contacts),
-            None => (Id::random(&mut rng), Vec::new()),
-        };
+        let saved = saved.unwrap_or_else(|| Saved {
+            id: Id::random(&mut rng),
+            contacts: Vec::new(),
+            secret: None,
+            told: Neighbourhoods::default(),
+        });
+        let Saved { id: own, contacts, secret, told } = saved;
+        let secret = secret.unwrap_or_else(|| Secret::drawn(&mut rng));
         let mut node = Self {
             own,
             families,
             tables: [Table::new(own), Table::new(own)],
-            server: Server::new(realm.clone(), own, rng.random(), now),
+            server: Server::new(realm.clone(), own, &secret, rng.random(), now),
+            secret,
+            began: now,
             realm,
             rng,
             silent: Silent::default(),
@@ -229,15 +214,16 @@ impl Node {
             checks: 0,
             walks: BTreeMap::new(),
             jobs: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            turns: Turns::default(),
             joined: BTreeMap::new(),
             remembered: HashMap::new(),
             last: 0,
-            neighbourhoods: Neighbourhoods::default(),
-            upkeep: Upkeep::new(contacts, has_entries, now),
+            neighbourhoods: told,
+            upkeep: Upkeep::new(contacts, has_entries, !is_mute, now),
             votes: Default::default(),
             addresses: [None; 2],
             renamed: None,
+            moves: 0,
             dials: Dials::default(),
             is_mute,
             announced_port: None,
@@ -252,28 +238,12 @@ impl Node {
     }
 
     /// What is worth saving.
-    pub fn saved(&self) -> Saved {
+    pub fn saved(&self, now: Duration) -> Saved {
         let known: Vec<Contact> = self.tables.iter().flat_map(Table::contacts).collect();
         // Who came to nobody this time keeps the addresses that it came with.
         let contacts = if known.is_empty() { self.upkeep.remembered().to_vec() } else { known };
-        Saved { id: self.own, contacts }
-    }
-
-    /// Figures for people.
-    pub fn figures(&self) -> Figures {
-        Figures {
-            nodes: self.tables.each_ref().map(Table::lively),
-            stored: self.server.stored(),
-            queries_in: self.queries_in,
-            queries_out: self.queries_out,
-            dropped: self.dropped,
-            searching: self.jobs.len() + self.waiting.len(),
-            timings: self.timings.iter().copied().collect(),
-            external: Family::BOTH.map(|family| self.external(family)),
-            reachability: Family::BOTH
-                .map(|family| self.dials.reachability(family).filter(|_| self.families[family.index()])),
-            estimate: self.tables.iter().map(Table::estimate).max().unwrap_or(0),
-        }
+        let secret = self.secret.clone().after(now.saturating_sub(self.began));
+        Saved { id: self.own, contacts, secret: Some(secret), told: self.neighbourhoods.clone() }
     }
 
     /// A datagram came through a socket.
@@ -412,8 +382,7 @@ impl Node {
         match flight.purpose {
             Purpose::Walk(walk) => {
                 if let (Some(walking), Some(id)) = (self.walks.get_mut(&walk), flight.id) {
-                    walking.walk.handle_failure(&Contact { id, addr: flight.to });
-                    walking.wake = Some(now);
+                    walking.handle_failure(&Contact { id, addr: flight.to }, now);
                 }
             }
             Purpose::Store(walk) => self.handle_store_end(walk, false, now),
@@ -457,8 +426,7 @@ impl Node {
     pub fn next_timeout(&self) -> Duration {
         let walks = self.walks.values().filter_map(|walking| walking.wake);
         let jobs = self.jobs.values().map(Job::until);
-        let waiting = self.waiting.front().map(|(_, job)| job.until());
-        let times = walks.chain(jobs).chain(waiting).chain(self.flights.next_deadline());
+        let times = walks.chain(jobs).chain(self.turns.next_deadline()).chain(self.flights.next_deadline());
         let times = times.chain(self.upkeep.patience_ends()).chain(self.dials.next(self.families));
         times.fold(self.upkeep.next(), Duration::min)
     }
@@ -481,8 +449,7 @@ impl Node {
             }
             _ => [false; 2],
         };
-        let is_closed = matches!(self.dials.reachability(Family::of(&to)), Some(Reachability::Closed(_)));
-        let sender = Sender { id: self.own, read_only: self.is_mute || is_closed };
+        let sender = Sender { id: self.own, read_only: self.is_mute || self.is_unproven(Family::of(&to)) };
         let datagram = write_query(&self.realm, &transaction, sender, query, want, pad_to);
         if datagram.len() > MAX_SENT {
             self.flights.land(&transaction, &to);

@@ -7,6 +7,7 @@ use crate::dht::{
     flights::Flight,
     message::Reply,
     probe::{Answered, Heard, Probe, Probing, Way},
+    terms::Priority,
 };
 
 use super::{Event, JobId, Node, Output, Purpose, jobs::Work};
@@ -16,10 +17,7 @@ impl Node {
     /// stored.
     pub fn probe(&mut self, probe: Probe, now: Duration) -> JobId {
         match probe.way() {
-            Way::Walk(target, _) => {
-                let id = self.next_job();
-                self.enter(id, target, Work::Probe(Probing::new(probe)), now)
-            }
+            Way::Walk(target, _) => self.enter_job(target, Priority::Urgent, Work::Probe(Probing::new(probe)), now),
             Way::Question(to, query) => {
                 let id = self.next_job();
                 if !self.ask(plain(to), None, &query, 0, Purpose::Probe(id), now) {

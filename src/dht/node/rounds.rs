@@ -2,16 +2,14 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use crate::{
-    dht::{
-        claim::Publication,
-        id::Id,
-        message::{Query, Reply},
-        round::{Round, Step},
-        table::Table,
-        walk::Goal,
-    },
-    hash::{Expected, PieceChain},
+use crate::dht::{
+    id::Id,
+    message::{Query, Reply},
+    round::{Round, Step},
+    shelf::Record,
+    table::Table,
+    terms::Priority,
+    walk::Goal,
 };
 
 use super::{
@@ -20,20 +18,19 @@ use super::{
 };
 
 impl Node {
-    /// Begins to announce this node as a holder of several files, that serves peers at a TCP port of its address. Those whose
+    /// Begins to announce this node as a holder of several files and shelves, that serves peers at a TCP port of its address. Those whose
     /// keys are near each other are told of in the same datagrams. [`super::Event::Told`] says what came of it.
-    pub fn publish_many(&mut self, files: &[(Expected, PieceChain)], port: u16, now: Duration) -> JobId {
+    pub fn publish_many(&mut self, records: &[Record], port: u16, now: Duration) -> JobId {
         self.announced_port = Some(port);
         let mut items = Vec::new();
         let mut entries = Vec::new();
-        for (expected, chain) in files {
-            let publication = Publication::of(expected, chain);
-            entries.push((self.realm.key(&expected.hash), publication.claim));
+        for record in records {
+            let publication = record.publication();
+            entries.push((record.key(&self.realm), publication.claim));
             items.extend(publication.items);
         }
         let key = entries.first().map_or(self.own, |(key, _)| *key);
-        let id = self.next_job();
-        self.enter(id, key, Work::Round { round: Round::new(entries), port, items }, now)
+        self.enter_job(key, Priority::Background, Work::Round { round: Round::new(entries), port, items }, now)
     }
 
     /// Lets a round go on as far as it can.

@@ -1,13 +1,16 @@
 mod dial;
 mod hostile;
+mod memory;
 mod network;
+mod terms;
 
 use crate::{
-    dht::find::Found,
+    dht::{find::Found, shelf::Record},
     hash::{ContentHash, Expected, PIECE_SIZE, PieceChain},
 };
 
 use super::*;
+use crate::dht::terms::Terms;
 
 use network::{Link, World};
 
@@ -102,7 +105,7 @@ fn a_round_that_is_cancelled_says_no_more() {
     world.run(60 * SECOND);
     let (expected, chain) = file(1, 1);
     let now = world.now();
-    let job = world.node_mut(nodes[3]).publish_many(&[(expected, chain)], 80, now);
+    let job = world.node_mut(nodes[3]).publish_many(&[Record::File(expected, chain)], 80, now);
     world.touch(nodes[3]);
     world.run(SECOND / 100);
     world.node_mut(nodes[3]).cancel(job);
@@ -161,7 +164,7 @@ fn ipv6_nodes_find_each_other_and_tell_ipv4_of_themselves() {
     world.run(60 * SECOND);
     let (expected, chain) = file(5, 1);
     let stored = world.publish(dual[4], &expected, &chain, 80);
-    assert_eq!(stored, 16);
+    assert!((16..=22).contains(&stored), "eight of each family, and some for their path: {stored}");
     let search = world.find(dual[20], &expected);
     let mut both = [world.peer(dual[4], 80), world.peer6(dual[4], 80)];
     both.sort();
@@ -175,7 +178,7 @@ fn a_restarted_node_needs_no_entry() {
     let mut world = World::new(5, Link { loss: 0.0, ..Link::default() });
     let nodes = world.grow(20, Realm::public());
     world.run(60 * SECOND);
-    let saved = world.node(nodes[7]).saved();
+    let saved = world.node(nodes[7]).saved(world.now());
     let bytes = saved.encode();
     let reborn = world.restart(nodes[7], Saved::decode(&bytes), false);
     assert_eq!(world.node(reborn).own, saved.id);
@@ -240,7 +243,7 @@ fn equal_searches_are_one_and_what_they_found_is_remembered() {
     world.publish(nodes[4], &expected, &chain, 80);
     let now = world.now();
     let before = world.node(nodes[3]).figures().queries_out;
-    let jobs: Vec<JobId> = (0..5).map(|_| world.node_mut(nodes[3]).find(expected, now)).collect();
+    let jobs: Vec<JobId> = (0..5).map(|_| world.node_mut(nodes[3]).find(expected, Terms::default(), now)).collect();
     world.node_mut(nodes[3]).cancel(jobs[0]);
     let alone = world.node(nodes[3]).figures().queries_out - before;
     assert_eq!(world.node(nodes[3]).walks.len(), 1);
@@ -250,7 +253,7 @@ fn equal_searches_are_one_and_what_they_found_is_remembered() {
     let again = world.find(nodes[3], &expected);
     assert_eq!((again.took(), again.holders().len()), (Duration::ZERO, 1));
     assert!(alone > 0);
-    let last = world.node_mut(nodes[5]).find(expected, now);
+    let last = world.node_mut(nodes[5]).find(expected, Terms::default(), now);
     world.node_mut(nodes[5]).cancel(last);
     assert!(world.node(nodes[5]).walks.is_empty());
 }
@@ -262,7 +265,7 @@ fn many_searches_at_once_all_end() {
     world.run(60 * SECOND);
     let now = world.now();
     for n in 0..5000 {
-        world.node_mut(nodes[3]).find(file(1, n).0, now);
+        world.node_mut(nodes[3]).find(file(1, n).0, Terms::default(), now);
     }
     world.touch(nodes[3]);
     world.run(120 * SECOND);

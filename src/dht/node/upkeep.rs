@@ -12,7 +12,7 @@ use crate::dht::{
     walk::Goal,
 };
 
-use super::{Event, Node, Output, Purpose};
+use super::{Event, MAX_CHECKS, Node, Output, Purpose};
 
 /// How often the stalest node is asked, one a family.
 const TICK: Duration = Duration::from_secs(5);
@@ -50,9 +50,18 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// Entry addresses that are asked at one try.
 const MAX_ENTRIES: usize = 32;
 
+/// Wait between greetings of those who were known in an earlier life.
+const GREET: Duration = Duration::from_millis(20);
+
+/// How many of them are greeted at once.
+const GREETED: usize = 8;
+
 /// Timers and what they need.
 pub struct Upkeep {
     remembered: Vec<Contact>,
+    /// How many of the remembered were greeted.
+    greeted: usize,
+    greet: Duration,
     has_entries: bool,
     began: Duration,
     explore: Duration,
@@ -68,9 +77,11 @@ pub struct Upkeep {
 
 impl Upkeep {
     /// Begins at once to look for the network.
-    pub fn new(remembered: Vec<Contact>, has_entries: bool, now: Duration) -> Self {
+    pub fn new(remembered: Vec<Contact>, has_entries: bool, greets: bool, now: Duration) -> Self {
         let is_hopeful = has_entries || !remembered.is_empty();
         Self {
+            greeted: 0,
+            greet: if greets && !remembered.is_empty() { now + GREET } else { Duration::MAX },
             remembered,
             has_entries,
             began: now,
@@ -98,7 +109,7 @@ impl Upkeep {
 
     /// When something is due next.
     pub fn next(&self) -> Duration {
-        self.tick.min(self.explore).min(self.sweep).min(self.lonely).min(self.refresh)
+        self.tick.min(self.explore).min(self.sweep).min(self.lonely).min(self.refresh).min(self.greet)
     }
 
     /// The first node of a family answered: whoever is near the own id is to be found now.
@@ -136,6 +147,9 @@ impl Node {
             let wait = self.jittered(TICK);
             self.upkeep.tick = now + wait;
         }
+        if self.upkeep.greet <= now {
+            self.greet_remembered(now);
+        }
         if self.upkeep.explore <= now {
             self.explore(now);
             let wait = ((now - self.upkeep.began) / EXPLORATIONS_AN_AGE).clamp(EXPLORE[0], EXPLORE[1]);
@@ -170,6 +184,17 @@ impl Node {
         let wait = self.jittered(wait);
         self.upkeep.tried = now;
         self.upkeep.lonely = now + wait;
+    }
+
+    /// Asks a few of those who were known before, so that the table is soon as full as it was; not while many are asked.
+    fn greet_remembered(&mut self, now: Duration) {
+        let from = self.upkeep.greeted;
+        let room = GREETED.min((MAX_CHECKS / 2).saturating_sub(self.checks));
+        let some: Vec<Contact> = self.upkeep.remembered.iter().skip(from).take(room).copied().collect();
+        self.upkeep.greeted += some.len();
+        let is_over = self.upkeep.greeted >= self.upkeep.remembered.len();
+        self.upkeep.greet = if is_over { Duration::MAX } else { now + GREET };
+        some.into_iter().for_each(|contact| self.check(contact, now));
     }
 
     /// Addresses at which the network can be entered.

@@ -307,7 +307,7 @@ impl<'a> Flight<'a> {
             }
             (Ok(Answer::Pieces { chain, have }), _) => self.course.handle_have(source, chain, have, now),
             (Ok(Answer::Lacking), Some(piece)) => self.course.handle_lacking(source, piece, now),
-            (Ok(Answer::Body { .. } | Answer::Lacking | Answer::Missing | Answer::TooMuch), _)
+            (Ok(Answer::Body { .. } | Answer::Holds(_) | Answer::Lacking | Answer::Missing | Answer::TooMuch), _)
             | (Err(peer::Failure::Unwelcome), _) => self.course.handle_gone(source),
             (Ok(Answer::Busy(pause)), piece) => self.course.handle_failed(source, piece, Some(pause), now),
             (Err(_), piece) => self.course.handle_failed(source, piece, None, now),

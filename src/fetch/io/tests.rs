@@ -181,7 +181,7 @@ async fn bytes_that_cannot_be_marked_stay_here_until_all_are_proven() {
         };
         timeout(PATIENCE, here).await.expect("the mirror sends");
         // What came is released in the same breath as it is counted, or not at all.
-        let is_out = timeout(Duration::ZERO, growing.clone().begun()).await.is_ok();
+        let is_out = timeout(Duration::ZERO, growing.clone().begun(Duration::from_secs(600))).await.is_ok();
         assert_eq!(is_out, can_mark);
         assert_eq!(scene.store.is_marked(file.expected.hash), can_mark);
         go_on.send(()).unwrap();

@@ -305,7 +305,7 @@ impl Client {
             }
             (Answer::Lacking, Some(piece)) => self.course.handle_lacking(source, piece, now),
             (Answer::Busy(pause), piece) => self.course.handle_failed(source, piece, Some(pause), now),
-            (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Body { .. }, _) => {
+            (Answer::Missing | Answer::TooMuch | Answer::Lacking | Answer::Holds(_) | Answer::Body { .. }, _) => {
                 self.course.handle_gone(source);
             }
         }

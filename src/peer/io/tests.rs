@@ -1,7 +1,10 @@
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::hash::{ContentHash, Expected};
+use crate::{
+    hash::{ContentHash, Expected},
+    peer::Ask,
+};
 
 fn file(size: u64) -> Expected {
     Expected { hash: ContentHash::of(&size.to_be_bytes()), size }

@@ -211,6 +211,60 @@ fn what_was_not_answered_when_the_connection_went_is_known() {
     assert_eq!(pipeline.into_unanswered().map(|(id, _)| id).collect::<Vec<_>>(), [2, 3]);
 }
 
+fn holds(count: usize) -> Question {
+    Question::Holds((0..count as u64).map(|n| ContentHash::of(&n.to_be_bytes())).collect())
+}
+
+#[test]
+fn which_files_it_holds_is_asked_in_one_request_and_answered_by_bits() {
+    let mut pipeline = pipeline();
+    pipeline.ask(1, holds(10));
+    pipeline.ask(2, piece(small(3), 0));
+    let sent = pipeline.poll_transmit().expect("two requests");
+    let head = b"POST /~/have HTTP/1.1\r\nHost: 127.1.2.3:9978\r\nContent-Length: 320\r\n\r\n";
+    assert!(sent.starts_with(head));
+    assert_eq!(sent[head.len()..][32..64], *ContentHash::of(&1_u64.to_be_bytes()).as_bytes());
+    assert!(sent[head.len() + 320..].starts_with(b"GET /~/"));
+    pipeline.handle_bytes(
+        b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\x05\x02HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n",
+    );
+    let mut bits = vec![false; 10];
+    [0, 2, 9].into_iter().for_each(|n: usize| bits[n] = true);
+    assert_eq!(answers(&mut pipeline), Ok(vec![(1, Answer::Holds(bits)), (2, Answer::Missing)]));
+    for (answer, violation) in [
+        ("200 OK\r\nContent-Length: 1\r\n\r\n\x05", Violation::Length),
+        ("200 OK\r\nContent-Length: 3\r\n\r\nabc", Violation::Length),
+        ("206 OK\r\nContent-Length: 2\r\n\r\nab", Violation::Range),
+        ("416 x\r\nContent-Length: 0\r\n\r\n", Violation::Status(416)),
+    ] {
+        let mut bad = self::pipeline();
+        bad.ask(1, holds(10));
+        bad.handle_bytes(format!("HTTP/1.1 {answer}").as_bytes());
+        assert_eq!(answers(&mut bad), Err(violation), "{answer}");
+    }
+}
+
+#[test]
+fn in_a_private_network_each_question_carries_a_seal_of_its_time() {
+    let seal = Seal::new("one").expect("a secret");
+    let mut pipeline = pipeline().sealed(Some(seal.clone()));
+    let mut sent = |question: Question| {
+        pipeline.handle_clock(10_000);
+        pipeline.ask(1, question);
+        String::from_utf8_lossy(&pipeline.poll_transmit().expect("a request")).into_owned()
+    };
+    let field = |request: &str| {
+        let line = request.lines().find_map(|line| line.strip_prefix("x-huddle-seal: "));
+        line.expect("the field").to_owned()
+    };
+    let file = small(3);
+    let get = field(&sent(piece(file, 0).into()));
+    assert!(seal.accepts(&get, "GET", &format!("/~/{}", file.hash), b"", 10_000));
+    let post = field(&sent(holds(2)));
+    let body: Vec<u8> = (0..2_u64).flat_map(|n| *ContentHash::of(&n.to_be_bytes()).as_bytes()).collect();
+    assert!(seal.accepts(&post, "POST", "/~/have", &body, 10_000));
+}
+
 proptest! {
     #[test]
     fn any_cutting_of_the_bytes_gives_the_same_answers(cuts in prop::collection::vec(1..9usize, 1..30)) {

@@ -126,7 +126,7 @@ fn private_and_superseded_files_and_those_of_one_piece_are_never_lent() {
         partial.lend(0, Lent::Proven);
         assert!(loan(&store, content).is_none());
     }
-    assert_eq!(store.offered().unwrap(), []);
+    assert_eq!(offered(&store), []);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::*;
 use crate::dht::{
     bencode::Value,
     message::{Sender, write_query},
-    reach::Dial,
+    reach::{Dial, Reachability},
 };
 
 fn at(n: u8) -> SocketAddr {
@@ -68,14 +68,44 @@ fn a_network_of_two_finds_out_who_can_be_connected_to() {
 
     let (expected, chain) = file(1, 1);
     for (n, stored) in [(0, 1), (1, 0)] {
-        let job = nodes[n].publish(expected, &chain, 1000, now);
+        let job = nodes[n].publish_many(&[Record::File(expected, chain.clone())], 1000, now);
         let events = settle(&mut nodes, now, |_| Dial::Open);
-        assert_eq!(events, [Event::Ended(job, stored)], "who cannot be reached is not announced");
+        assert_eq!(
+            events,
+            [Event::Told(job, vec![stored]), Event::Ended(job, stored)],
+            "who cannot be reached is not announced"
+        );
     }
     nodes[1].handle_entries(&[at(0)], now);
     let Some(Output::Transmit(question)) = nodes[1].poll() else { panic!("a question") };
     let question = Value::parse(&question.datagram).unwrap();
     assert_eq!(question.key(b"ro").and_then(Value::int), Some(1), "nor asks to be remembered");
+}
+
+#[test]
+fn who_was_not_tried_yet_stays_out_of_tables_where_there_are_others() {
+    let mut nodes: Vec<Node> = (0..12).map(|n| node(n, false)).collect();
+    (1..12).for_each(|n| nodes[n].handle_entries(&[at(0)], Duration::ZERO));
+    let mut now = Duration::ZERO;
+    while now < 10 * SECOND {
+        settle(&mut nodes, now, |_| Dial::Open);
+        now += SECOND / 10;
+        nodes.iter_mut().for_each(|node| node.handle_timeout(now));
+    }
+    let asks_to_be_remembered = |node: &mut Node| {
+        node.handle_entries(&[at(0)], now);
+        let Some(Output::Transmit(question)) = node.poll() else { panic!("a question") };
+        Value::parse(&question.datagram).unwrap().key(b"ro").is_none()
+    };
+    assert!(asks_to_be_remembered(&mut nodes[3]), "who serves nobody is a node like others");
+    nodes[3].serve(1003, now);
+    while nodes[3].poll().is_some() {}
+    assert_eq!(nodes[3].figures().reachability[0], Some(Reachability::Untested));
+    assert!(!asks_to_be_remembered(&mut nodes[3]));
+    nodes[3].handle_timeout(now + 3 * SECOND);
+    settle(&mut nodes, now + 3 * SECOND, |_| Dial::Open);
+    assert_eq!(nodes[3].figures().reachability[0], Some(Reachability::Open));
+    assert!(asks_to_be_remembered(&mut nodes[3]));
 }
 
 #[test]

@@ -254,7 +254,7 @@ fn a_liar_ends_a_search_no_later_and_gets_nothing_believed() {
             node.handle_datagram(transmit.to, 0, &error, now);
         }
         if job.is_none() {
-            job = Some(node.find(expected, now));
+            job = Some(node.find(expected, Terms::default(), now));
             questions = 0;
             continue;
         }

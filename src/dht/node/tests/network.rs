@@ -4,7 +4,9 @@ use std::{cmp::Reverse, collections::BinaryHeap, net::SocketAddr, time::Duration
 
 use rand::{Rng, RngExt, SeedableRng, rngs::StdRng};
 
-use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Saved, Setup};
+use crate::dht::probe::{Heard, Probe};
+
+use super::{Event, Expected, Found, JobId, Node, Output, PieceChain, Realm, Record, Saved, Setup, Terms};
 
 /// A seed from the environment, or one that is the same every day.
 pub fn seed() -> u64 {
@@ -148,6 +150,11 @@ impl World {
         self.place(realm, saved, has_entries, families, addrs)
     }
 
+    /// A host has another IPv4 address from now on.
+    pub fn relocate(&mut self, host: usize, to: SocketAddr) {
+        self.hosts[host].addrs[0] = to;
+    }
+
     pub fn kill(&mut self, host: usize) {
         self.hosts[host].is_alive = false;
     }
@@ -176,6 +183,15 @@ impl World {
         self.events.iter().filter(|(by, _, event)| *by == host && matches!(event, Event::Ended(..))).count()
     }
 
+    /// When a job of a host was over.
+    pub fn end_of(&self, host: usize, job: JobId) -> Option<Duration> {
+        let ends = self
+            .events
+            .iter()
+            .filter(|(by, _, event)| *by == host && matches!(event, Event::Ended(ended, _) if *ended == job));
+        ends.map(|(_, at, _)| *at).next()
+    }
+
     /// Lets time pass.
     pub fn run(&mut self, time: Duration) {
         let until = self.now + time;
@@ -187,15 +203,14 @@ impl World {
 
     /// Announces and gives the number of nodes that stored it.
     pub fn publish(&mut self, host: usize, expected: &Expected, chain: &PieceChain, port: u16) -> usize {
-        let now = self.now;
-        let job = self.hosts[host].node.publish(*expected, chain, port, now);
-        self.run_to_end(host, job).1
+        self.publish_many(host, &[(*expected, chain.clone())], port).0[0]
     }
 
     /// Announces files together, and gives how many nodes keep each, and how many questions that took.
     pub fn publish_many(&mut self, host: usize, files: &[(Expected, PieceChain)], port: u16) -> (Vec<usize>, u64) {
         let (now, before) = (self.now, self.hosts[host].node.queries_out);
-        let job = self.hosts[host].node.publish_many(files, port, now);
+        let records: Vec<_> = files.iter().map(|(file, chain)| Record::File(*file, chain.clone())).collect();
+        let job = self.hosts[host].node.publish_many(&records, port, now);
         self.run_to_end(host, job);
         let told = self.events.iter().rev().find_map(|(by, _, event)| match event {
             Event::Told(told, stored) if *by == host && *told == job => Some(stored.clone()),
@@ -204,10 +219,21 @@ impl World {
         (told.expect("a round that ends tells of it"), self.hosts[host].node.queries_out - before)
     }
 
+    /// Probes to the end: what was heard, and how many stored.
+    pub fn probe(&mut self, host: usize, probe: Probe) -> (Vec<Heard>, usize) {
+        let job = self.hosts[host].node.probe(probe, self.now);
+        let (_, stored) = self.run_to_end(host, job);
+        let heard = self.events.iter().filter_map(|(by, _, event)| match event {
+            Event::Heard(of, heard) if *by == host && *of == job => Some(heard.clone()),
+            _ => None,
+        });
+        (heard.collect(), stored)
+    }
+
     /// Searches to the end.
     pub fn find(&mut self, host: usize, expected: &Expected) -> Search {
         let began = self.now;
-        let job = self.hosts[host].node.find(*expected, began);
+        let job = self.hosts[host].node.find(*expected, Terms::default(), began);
         let (ended, _) = self.run_to_end(host, job);
         let found = self.events.iter().filter_map(|(by, at, event)| match event {
             Event::Found(of, found) if *by == host && *of == job => Some((*at, found.clone())),
