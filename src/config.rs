@@ -62,11 +62,14 @@ pub struct Proxy {
     pub allow: Vec<IpNet>,
     /// Origins, `host` or `host:port`, that may be asked although their address is not public and apt's sources do not name them.
     pub origins: Vec<Host>,
+    /// Whether a door that is open to the LAN is advertised there.
+    pub advertise: bool,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9977))], allow: Vec::new(), origins: Vec::new() }
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 9977))];
+        Self { listen, allow: Vec::new(), origins: Vec::new(), advertise: true }
     }
 }
 

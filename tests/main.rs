@@ -21,6 +21,7 @@ mod harness;
 
 mod selftest;
 
+mod commands;
 mod config;
 mod dht_network;
 mod service;

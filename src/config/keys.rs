@@ -7,6 +7,7 @@ pub const KEYS: &[Key] = &[
     Key::list("proxy", "listen", r#"["127.0.0.1:9977"]"#, r#"addresses with a port, like ["127.0.0.1:9977"]"#),
     Key::list("proxy", "allow", "[]", r#"networks in CIDR form, like ["192.168.1.0/24"]"#),
     Key::list("proxy", "origins", "[]", r#"hosts, like ["mirror.example.org", "10.0.0.5:8080"]"#),
+    Key::one("proxy", "advertise", "true", "true or false"),
     Key::list("peer", "listen", r#"["[::]:9978"]"#, r#"addresses with a port, like ["[::]:9978"]"#),
     Key::one("peer", "upload_limit", r#""500kB/s""#, r#"a rate, like "500kB/s", or "unlimited""#),
     Key::one("peer", "share", r#""all""#, r#""all", "take" or "off""#),

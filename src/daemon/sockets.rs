@@ -16,12 +16,14 @@ use std::{
     process::{self, Command},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
+
+use super::trouble;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -132,9 +134,7 @@ fn listen(at: SocketAddr, section: &str) -> Result<TcpListener> {
         }
         other => other,
     };
-    opened.with_context(|| {
-        format!("cannot listen on {at}: is another apt-huddle running? See listen in section [{section}]")
-    })
+    opened.map_err(|error| anyhow!(trouble::of_listening(at, section, &error)))
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {
