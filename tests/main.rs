@@ -51,3 +51,4 @@ mod e2e_trust;
 mod e2e_why;
 
 mod house;
+mod lan;

@@ -34,7 +34,7 @@ pub struct Settings(Vec<(String, String)>);
 pub enum Route {
     /// To the daemon.
     Daemon,
-    /// To another proxy.
+    /// To another proxy, shown without a password.
     Proxy(String),
     /// To the origin.
     Direct,
@@ -135,7 +135,17 @@ fn route_by(proxy: &str, proxies: &Proxies) -> Route {
     match Location::parse(proxy) {
         _ if proxy.eq_ignore_ascii_case("direct") => Route::Direct,
         Ok(at) if proxies.has(&at) => Route::Daemon,
-        _ => Route::Proxy(proxy.to_owned()),
+        _ => Route::Proxy(without_password(proxy)),
+    }
+}
+
+/// A URL as it may be shown: without user and password.
+pub fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    match rest.rsplit_once('@') {
+        Some((_, rest)) if scheme.is_empty() => rest.to_owned(),
+        Some((_, rest)) => format!("{scheme}://{rest}"),
+        None => url.to_owned(),
     }
 }
 
@@ -210,6 +220,20 @@ mod tests {
         let other = Ok(Some("http://proxy.example.org:3128".into()));
         let (route, _) = routed(program, url, other);
         assert_eq!(route, Route::Proxy("http://proxy.example.org:3128".into()));
+    }
+
+    #[test]
+    fn no_password_is_shown() {
+        for (url, shown) in [
+            ("socks5h://u:p@proxy.example.org:9050", "socks5h://proxy.example.org:9050"),
+            ("http://u:p@ss@proxy.example.org/", "http://proxy.example.org/"),
+            ("u:p@proxy.example.org", "proxy.example.org"),
+            ("http://proxy.example.org", "http://proxy.example.org"),
+        ] {
+            let dump = format!("Acquire::http::Proxy \"{url}\";\n");
+            let (route, _) = routed(&dump, "http://m.example.org/", nothing());
+            assert_eq!(route, Route::Proxy(shown.to_owned()));
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{Config, ConfigError, ENV_PREFIX, Store, keys::KEYS, read, texts, value_of};
 
-/// What stands in the place of a secret.
+/// What stands in the place of a secret, and of a proxy's address with a password.
 const HIDDEN: &str = "\"...\"";
 
 /// A key and what it is set to.
@@ -78,7 +78,12 @@ impl Setting {
                 }
                 _ => (key.default.to_owned(), Origin::Default),
             };
-            let is_told = key.name != "secret" || origin == Origin::Default;
+            let is_told = match (key.section, key.name) {
+                _ if origin == Origin::Default => true,
+                ("dht", "secret") => false,
+                ("mirror", "proxy") => !value.contains('@'),
+                _ => true,
+            };
             let value = if is_told { value } else { HIDDEN.to_owned() };
             Self { section: key.section, key: key.name, value, origin }
         };
@@ -120,6 +125,8 @@ mod tests {
             assert_eq!(told(section, key), (value.to_owned(), origin.to_owned()), "{section} {key}");
         }
         assert_eq!(settings.len(), KEYS.len());
+        let proxy = Setting::all(None, variables(&[("APT_HUDDLE_MIRROR_PROXY", "http://u:p@proxy.example.org")])).unwrap();
+        assert!(proxy.iter().all(|setting| !setting.value.contains("u:p")));
         assert!(Setting::all(Some(&file), variables(&[("APT_HUDDLE_STORE_QUOTA", "lots")])).is_err());
     }
 

@@ -141,7 +141,7 @@ impl Doer<'_> {
         let seen = Seen {
             file: file.path.display().to_string(),
             line: found.line,
-            shown: found.uri.clone(),
+            shown: apt::without_password(&found.uri),
             way: None,
             sharing: None,
             left: None,

@@ -135,7 +135,8 @@ fn where_apt_would_ask_another_proxy_nothing_is_rewritten() {
 fn a_list_says_which_way_each_source_goes_and_whether_it_is_shared() {
     let list = "deb http://a.example.org/debian sid main\ndeb https://b.example.org/x ./\n\
                 deb http://127.0.0.1:9977/10.0.0.5/y sid main\ndeb http://127.0.0.1:9977/HTTPS///d.example.org/y sid main\n\
-                deb cdrom:[Debian]/ sid main\ndeb http://u:secret@e.example.org/ sid main\n";
+                deb cdrom:[Debian]/ sid main\ndeb http://u:secret@e.example.org/ sid main\n\
+                deb tor+http://u:secret@f.example.org/ sid main\n";
     let (_dir, mut config) = machine(&[("sources.list", list)]);
     let proxy = "Acquire::http::Proxy \"http://localhost:9977/\";\nAcquire::https::Proxy \"DIRECT\";\n";
     let told = |config: &Config| {
