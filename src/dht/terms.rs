@@ -34,10 +34,12 @@ pub struct Terms {
     pub priority: Priority,
     /// After so long it is over, whatever it has found, its turn come or not. A search lasts ten seconds in any case.
     pub deadline: Duration,
+    /// Whether nodes are asked even if an equal search ended a moment ago: who looks again wants to know who has come.
+    pub anew: bool,
 }
 
 impl Default for Terms {
     fn default() -> Self {
-        Self { priority: Priority::Urgent, deadline: Duration::from_secs(10) }
+        Self { priority: Priority::Urgent, deadline: Duration::from_secs(10), anew: false }
     }
 }

@@ -19,31 +19,32 @@ use crate::{
 /// Pieces from which on a file is searched for again; a smaller one is there before it could help.
 const AGAIN_FROM: usize = 8;
 /// Time from the end of the first search to the next one; it doubles each time.
-const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest time between two searches.
 const MAX_PAUSE: Duration = Duration::from_secs(32);
 /// Searches of one download at most: they span some fifteen minutes.
-const MAX_SEARCHES: usize = 32;
+const MAX_SEARCHES: usize = 33;
 
-/// Finds holders by `search`, which gives nothing while there is nobody to ask. Polled at first, it is ready at once then.
+/// Finds holders by `search`, which is told whether it was asked before and gives nothing while there is nobody to ask.
+/// Polled at first, it is ready at once then.
 pub(super) fn look_for(
     file: &Expected,
-    search: impl Fn() -> Option<Receiver<Found>> + Send + 'static,
+    search: impl Fn(bool) -> Option<Receiver<Found>> + Send + 'static,
 ) -> impl Stream<Item = Holder> + Send + 'static {
     look_at_times(file, search, sleep)
 }
 
 fn look_at_times<R: Future<Output = ()> + Send + 'static>(
     file: &Expected,
-    search: impl Fn() -> Option<Receiver<Found>> + Send + 'static,
+    search: impl Fn(bool) -> Option<Receiver<Found>> + Send + 'static,
     rest: impl Fn(Duration) -> R + Send + 'static,
 ) -> impl Stream<Item = Holder> + Send + 'static {
     let left = if file.pieces() >= AGAIN_FROM { MAX_SEARCHES } else { 1 };
-    let begun = Search { found: search(), pause: FIRST_PAUSE, left, rests: false, chains: HashSet::new() };
+    let begun = Search { found: search(false), pause: FIRST_PAUSE, left, rests: false, chains: HashSet::new() };
     futures_util::stream::unfold((begun, search, rest), |(mut at, search, rest)| async {
         if at.rests {
             rest(at.pause).await;
-            at.again(search());
+            at.again(search(true));
         }
         let holder = at.next().await?;
         Some((holder, (at, search, rest)))
@@ -110,10 +111,11 @@ mod tests {
     }
 
     /// Each search finds one more holder than the last, and one and the same chain.
-    fn growing(file: Expected) -> impl Fn() -> Option<Receiver<Found>> + Send + 'static {
+    fn growing(file: Expected) -> impl Fn(bool) -> Option<Receiver<Found>> + Send + 'static {
         let searches = Arc::new(AtomicU16::new(0));
-        move || {
+        move |again| {
             let known = searches.fetch_add(1, Relaxed) + 1;
+            assert!(again || known == 1, "what was found before is no answer the next time");
             let (sender, found) = mpsc::channel(100);
             let states = vec![7; PieceChain::encoded_len(&file)];
             let chain = PieceChain::decode(&file, &states).expect("of that length");
@@ -135,7 +137,7 @@ mod tests {
         let rests = Arc::new(Mutex::new(Vec::new()));
         let seen = rests.clone();
         let rest = move |pause: Duration| {
-            seen.lock().expect("one thread").push(pause.as_secs());
+            seen.lock().expect("one thread").push(pause.as_secs_f64());
             ready(())
         };
         let (mut ends, mut holders, mut chains) = (0, HashSet::new(), 0);
@@ -150,21 +152,21 @@ mod tests {
         // The last search ends the stream and says nothing more.
         assert_eq!((ends, holders.len(), chains), (MAX_SEARCHES - 1, MAX_SEARCHES, 1));
         let rests = rests.lock().expect("one thread");
-        assert_eq!((rests.len(), &rests[..7]), (MAX_SEARCHES - 1, &[1, 2, 4, 8, 16, 32, 32][..]));
+        assert_eq!((rests.len(), &rests[..7]), (MAX_SEARCHES - 1, &[0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0][..]));
     }
 
     #[tokio::test]
     async fn with_nobody_to_ask_that_is_known_at_once_and_somebody_may_turn_up() {
         let nodes = Arc::new(AtomicU16::new(0));
         let (later, known) = (growing(file(9)), nodes.clone());
-        let search = move || (known.load(Relaxed) > 0).then(&later).flatten();
+        let search = move |again| (known.load(Relaxed) > 0).then(|| later(again)).flatten();
         let mut found = Box::pin(look_at_times(&file(9), search, |_| ready(())));
         assert_eq!(found.next().now_or_never(), Some(Some(Holder::Searched)));
         assert_eq!(found.next().await, Some(Holder::Searched));
         nodes.store(1, Relaxed);
         assert!(matches!(found.next().await, Some(Holder::Chain(_))));
         assert_eq!(found.next().await, Some(Holder::Peer(holder(1))));
-        let mut none = Box::pin(look_for(&file(1), || None));
+        let mut none = Box::pin(look_for(&file(1), |_| None));
         assert_eq!(none.next().now_or_never(), Some(None));
     }
 }

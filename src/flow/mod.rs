@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{
     archive::{self, Location, Privacy, Repository, Shareable, Vouched},
-    dht::{self, Dht, Found},
+    dht::{self, Dht, Found, Terms},
     fetch::{Claim, Failure, Fetcher, Holder, Origin},
     mirror::{
         self, Mirror, Trouble,
@@ -288,15 +288,16 @@ impl Flow {
             return futures_util::stream::empty().boxed();
         };
         let flow = self.clone();
-        holders::look_for(vouched.expected(), move || flow.search(file)).boxed()
+        holders::look_for(vouched.expected(), move |again| flow.search(file, again)).boxed()
     }
 
-    /// Looks for those who have a file, by its own key or by its shelves. `None` while there is nobody to ask.
-    pub fn search(&self, file: Shareable) -> Option<mpsc::Receiver<Found>> {
+    /// Looks for those who have a file, by its own key or by its shelves; `again`: whoever has come since the last time.
+    /// `None` while there is nobody to ask.
+    pub fn search(&self, file: Shareable, again: bool) -> Option<mpsc::Receiver<Found>> {
         let dht = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0)?;
         match &self.shared.shelves {
             Some(shelves) if dht::is_shelved(file.expected()) => Some(shelves.search(file)),
-            _ => Some(dht.lookup(file)),
+            _ => Some(dht.lookup_on(Terms { anew: again, ..Terms::default() }, file)),
         }
     }
 

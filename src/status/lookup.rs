@@ -82,7 +82,7 @@ impl Answer {
             (None, _) if known.is_empty() => return Ok(Self { not_asked: Some(NotAsked::Unknown), ..answer }),
             (None, _) => return Ok(Self { not_asked: Some(NotAsked::Private), ..answer }),
         };
-        let Some(mut found) = window.flow.search(file) else { return Ok(answer) };
+        let Some(mut found) = window.flow.search(file, true) else { return Ok(answer) };
         let deadline = (begun + DEADLINE).into();
         while let Ok(Some(found)) = timeout_at(deadline, found.recv()).await {
             answer.first_ms.get_or_insert_with(|| begun.elapsed().as_secs_f64() * 1000.0);

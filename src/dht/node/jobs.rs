@@ -88,7 +88,7 @@ impl Job {
 impl Node {
     /// Begins to look for holders and piece hashes of a file.
     ///
-    /// An equal search that is under way, or ended a moment ago, serves this one as well; it is as urgent as the most urgent
+    /// An equal search that is under way, or ended a moment ago unless the terms are otherwise, serves this one as well; it is as urgent as the most urgent
     /// of them, and each is told of its end at its own deadline.
     pub fn find(&mut self, expected: Expected, terms: Terms, now: Duration) -> JobId {
         self.search(self.realm.key(&expected.hash), Find::new(Some(expected)), terms, now)
@@ -102,7 +102,7 @@ impl Node {
     fn search(&mut self, key: Id, find: Find, terms: Terms, now: Duration) -> JobId {
         let id = self.next_job();
         let tell = |found: &Found| Output::Event(Event::Found(id, found.clone()));
-        if let Some((_, found)) = self.remembered.get(&key).filter(|(until, _)| now < *until) {
+        if let Some((_, found)) = self.remembered.get(&key).filter(|(until, _)| now < *until && !terms.anew) {
             self.outputs.extend(found.iter().map(tell));
             self.outputs.push_back(Output::Event(Event::Ended(id, 0)));
             return id;

@@ -232,8 +232,13 @@ impl World {
 
     /// Searches to the end.
     pub fn find(&mut self, host: usize, expected: &Expected) -> Search {
+        self.find_on(Terms::default(), host, expected)
+    }
+
+    /// The same on these terms.
+    pub fn find_on(&mut self, terms: Terms, host: usize, expected: &Expected) -> Search {
         let began = self.now;
-        let job = self.hosts[host].node.find(*expected, Terms::default(), began);
+        let job = self.hosts[host].node.find(*expected, terms, began);
         let (ended, _) = self.run_to_end(host, job);
         let found = self.events.iter().filter_map(|(by, at, event)| match event {
             Event::Found(of, found) if *by == host && *of == job => Some((*at, found.clone())),

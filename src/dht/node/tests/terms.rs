@@ -13,7 +13,7 @@ fn left_alone(seed: u64) -> (World, usize) {
 }
 
 fn on(priority: Priority, deadline: Duration) -> Terms {
-    Terms { priority, deadline }
+    Terms { priority, deadline, ..Terms::default() }
 }
 
 #[test]
@@ -79,4 +79,20 @@ fn a_deadline_counts_before_the_turn_as_well() {
     world.touch(node);
     world.run(3 * SECOND);
     assert_eq!(world.end_of(node, jobs[99]).expect("it ended") - began, SECOND / 2);
+}
+
+#[test]
+fn who_looks_again_finds_who_has_come_since() {
+    let mut world = World::new(33, Link { loss: 0.0, ..Link::default() });
+    let nodes = world.grow(30, Realm::public());
+    world.run(60 * SECOND);
+    let (expected, chain) = file(9, 33);
+    let again = Terms { anew: true, ..Terms::default() };
+    assert_eq!(world.find(nodes[3], &expected).holders().len(), 0);
+    assert!(world.publish(nodes[7], &expected, &chain, 80) > 0);
+    assert_eq!(world.find(nodes[3], &expected).holders().len(), 0, "that nobody has it is remembered for a moment");
+    assert_eq!(world.find_on(again, nodes[3], &expected).holders().len(), 1);
+    assert!(world.publish(nodes[8], &expected, &chain, 80) > 0);
+    assert_eq!(world.find(nodes[3], &expected).holders().len(), 1, "and so is who has it");
+    assert_eq!(world.find_on(again, nodes[3], &expected).holders().len(), 2);
 }
