@@ -41,7 +41,9 @@ print("all" if all(part in answers for part in wanted) else "some" if answers el
 
 #[test]
 fn a_door_that_is_open_to_the_lan_is_found_there_and_a_closed_one_is_not() {
-    let can = have("unshare") && have("ip") && Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|s| s.success());
+    let can = have("unshare")
+        && have("ip")
+        && Command::new("unshare").args(["--net", "true"]).status().is_ok_and(|s| s.success());
     if !can {
         say("skipped: no network of its own can be made here");
         return;

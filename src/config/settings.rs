@@ -125,7 +125,8 @@ mod tests {
             assert_eq!(told(section, key), (value.to_owned(), origin.to_owned()), "{section} {key}");
         }
         assert_eq!(settings.len(), KEYS.len());
-        let proxy = Setting::all(None, variables(&[("APT_HUDDLE_MIRROR_PROXY", "http://u:p@proxy.example.org")])).unwrap();
+        let proxy =
+            Setting::all(None, variables(&[("APT_HUDDLE_MIRROR_PROXY", "http://u:p@proxy.example.org")])).unwrap();
         assert!(proxy.iter().all(|setting| !setting.value.contains("u:p")));
         assert!(Setting::all(Some(&file), variables(&[("APT_HUDDLE_STORE_QUOTA", "lots")])).is_err());
     }

@@ -3,7 +3,6 @@
 //! systemd opens the door before the daemon runs (sd_listen_fds(3)), and a daemon that begins anew hands its door to
 //! itself in the same way. So apt never finds the port closed. What is handed over takes the place of the entry of
 //! `[proxy] listen` with the same address, or comes beside them.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the process's sockets")]
 
 use std::{
     env, io,

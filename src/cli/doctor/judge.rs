@@ -66,8 +66,10 @@ fn bad(check: &'static str, says: impl Into<String>, advice: impl Into<String>) 
 
 /// Judges all facts.
 pub fn judge(facts: &Facts) -> Vec<Finding> {
-    let mut findings = vec![configuration(facts), daemon(facts), apt(facts), sources(facts), clock(facts)];
-    findings.extend([keyrings(facts), signatures(facts), disk(facts), lists(facts)].into_iter().flatten());
+    let mut findings =
+        vec![configuration(facts), daemon(facts), apt(facts), sources(facts), clock(facts), keyrings(facts)];
+    findings.extend(signatures(facts));
+    findings.extend([disk(facts), lists(facts)]);
     findings.extend(network(facts));
     findings
 }
@@ -200,7 +202,7 @@ fn clock(facts: &Facts) -> Finding {
     }
 }
 
-fn keyrings(facts: &Facts) -> Option<Finding> {
+fn keyrings(facts: &Facts) -> Finding {
     const CHECK: &str = "keyrings";
     let faulty = |is: &dyn Fn(&Fault) -> bool| {
         let found =
@@ -213,21 +215,23 @@ fn keyrings(facts: &Facts) -> Option<Finding> {
         });
         some_of(told.collect())
     };
-    let (few, unreadable) = (faulty(&|fault| *fault == Fault::ForFew), faulty(&|f| matches!(f, Fault::Unreadable(_))));
-    let wrong = faulty(&|fault| matches!(fault, Fault::Missing | Fault::NoKeyring(_)));
-    Some(match (wrong, unreadable, few) {
-        (Some(wrong), ..) => bad(
-            CHECK,
-            wrong,
-            "Install the package that brings it, or correct Signed-By; apt refuses these sources too.",
-        ),
-        (_, Some(unreadable), _) => warn(CHECK, unreadable, "Run doctor as root to know more."),
-        (.., Some(few)) => warn(CHECK, few, "chmod a+r: apt and apt-huddle read keyrings as users of their own."),
-        _ if facts.keyrings.is_empty() => {
+    if let Some(missing) = faulty(&|fault| *fault == Fault::Missing) {
+        let advice = "Install the package that brings it, or correct Signed-By; apt refuses these sources too.";
+        return bad(CHECK, missing, advice);
+    }
+    if let Some(broken) = faulty(&|fault| matches!(fault, Fault::NoKeyring(_))) {
+        return warn(CHECK, broken, "Nobody is believed by it. Replace it, or delete it.");
+    }
+    if let Some(unreadable) = faulty(&|fault| matches!(fault, Fault::Unreadable(_))) {
+        return warn(CHECK, unreadable, "Run doctor as root to know more.");
+    }
+    match faulty(&|fault| *fault == Fault::ForFew) {
+        Some(few) => warn(CHECK, few, "chmod a+r: apt and apt-huddle read keyrings as users of their own."),
+        None if facts.keyrings.is_empty() => {
             warn(CHECK, "none: no Release can be verified", "Install debian-archive-keyring, or that of your archive.")
         }
-        _ => ok(CHECK, format!("all {} can be read", facts.keyrings.len())),
-    })
+        None => ok(CHECK, format!("all {} can be read", facts.keyrings.len())),
+    }
 }
 
 /// The first of some, and how many there are besides.
@@ -258,7 +262,7 @@ fn signatures(facts: &Facts) -> Option<Finding> {
     })
 }
 
-fn disk(facts: &Facts) -> Option<Finding> {
+fn disk(facts: &Facts) -> Finding {
     const CHECK: &str = "disk";
     let disk = &facts.disk;
     let free = facts.daemon.as_ref().ok().and_then(|report| report.store.free).or(disk.free);
@@ -267,7 +271,7 @@ fn disk(facts: &Facts) -> Option<Finding> {
         format!("{}, {} of {}; ", files(store.objects as u64), size(store.bytes), size(store.quota))
     });
     let held = held.unwrap_or_default();
-    Some(match (free, &disk.fault) {
+    match (free, &disk.fault) {
         (_, Some(fault)) => bad(
             CHECK,
             format!("{}: {fault}", disk.path.display()),
@@ -280,17 +284,17 @@ fn disk(facts: &Facts) -> Option<Finding> {
         ),
         (Some(free), _) => ok(CHECK, format!("{held}{} free", size(free))),
         (None, _) => ok(CHECK, format!("{held}not known how much is free")),
-    })
+    }
 }
 
-fn lists(facts: &Facts) -> Option<Finding> {
+fn lists(facts: &Facts) -> Finding {
     const CHECK: &str = "lists";
     let expired = facts.releases.iter().filter(|release| release.valid_until.is_some_and(|until| until < facts.now));
     let expired = expired.map(|release| {
         let until = moment(release.valid_until.unwrap_or_default());
         format!("{} was valid until {}", release.name, &until[..10])
     });
-    Some(match (some_of(expired.collect()), facts.lists_changed) {
+    match (some_of(expired.collect()), facts.lists_changed) {
         (Some(expired), _) => {
             warn(CHECK, expired, "apt-get update. If that does not help, the mirror is behind, or the clock is wrong.")
         }
@@ -303,7 +307,7 @@ fn lists(facts: &Facts) -> Option<Finding> {
             format!("{} Releases, changed {} ago", facts.releases.len(), duration(facts.now.saturating_sub(changed))),
         ),
         (None, None) => ok(CHECK, format!("{} Releases", facts.releases.len())),
-    })
+    }
 }
 
 /// The peers' side, which is nobody's trouble where nothing is shared.

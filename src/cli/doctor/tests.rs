@@ -178,7 +178,7 @@ fn a_clock_is_held_against_releases_and_files() {
 fn keyrings_are_looked_at_one_by_one() {
     let with = |fault| Facts { keyrings: vec![Keyring { path: "/k.gpg".into(), fault: Some(fault) }], ..well() };
     assert_says(&with(Fault::Missing), "keyrings", Grade::Bad, "/k.gpg is missing", "Signed-By");
-    assert_says(&with(Fault::NoKeyring("empty".into())), "keyrings", Grade::Bad, "no keyring: empty", "Signed-By");
+    assert_says(&with(Fault::NoKeyring("empty".into())), "keyrings", Grade::Warn, "no keyring: empty", "Replace");
     assert_says(&with(Fault::Unreadable("denied".into())), "keyrings", Grade::Warn, "denied", "as root");
     assert_says(&with(Fault::ForFew), "keyrings", Grade::Warn, "all users", "chmod a+r");
     assert_says(&Facts { keyrings: Vec::new(), ..well() }, "keyrings", Grade::Warn, "none", "debian-archive-keyring");

@@ -126,7 +126,7 @@ fn deb822(text: &str) -> Vec<Spot> {
 mod tests {
     use super::*;
 
-    fn found<'a>(style: Style, text: &'a str) -> Vec<(usize, &'a str)> {
+    fn found(style: Style, text: &str) -> Vec<(usize, &str)> {
         style.spots(text).into_iter().map(|spot| (spot.line, &text[spot.range])).collect()
     }
 

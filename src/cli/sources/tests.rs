@@ -1,3 +1,5 @@
+#![expect(clippy::disallowed_methods, reason = "the tests write the files that are rewritten")]
+
 use std::fs;
 
 use super::*;
