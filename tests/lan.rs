@@ -8,12 +8,14 @@ use crate::harness::{
 };
 
 /// Makes a LAN of one host, starts the daemon there, asks for proxies by multicast DNS until it is answered or so
-/// many seconds are over, and prints how much it heard.
+/// many seconds are over, and prints how much it heard. It ends with 77 where no LAN can be made.
 const NEIGHBOUR: &str = r#"
 import select, signal, socket, subprocess, sys, time
 run = lambda *words: subprocess.run(words, check=True)
 run("ip", "link", "set", "lo", "up")
-run("ip", "link", "add", "lan", "type", "dummy")
+if subprocess.run(["ip", "link", "add", "lan", "type", "veth", "peer", "name", "end"]).returncode:
+    sys.exit(77)
+run("ip", "link", "set", "end", "up")
 run("ip", "addr", "add", "192.168.77.1/24", "dev", "lan")
 run("ip", "link", "set", "lan", "up", "multicast", "on")
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -61,13 +63,26 @@ fn a_door_that_is_open_to_the_lan_is_found_there_and_a_closed_one_is_not() {
         command.args(["--net", "/usr/bin/python3", "-c", NEIGHBOUR, seconds]).arg(binary());
         command.arg("run").arg("--config").arg(&config);
         let output = run_to_end(command);
+        if output.status.code() == Some(77) {
+            return None;
+        }
         assert!(output.status.success(), "{output:?}");
-        output.stdout.trim().to_owned()
+        Some(output.stdout.trim().to_owned())
     };
     let open = "listen = [\"127.0.0.1:9977\", \"192.168.77.1:9977\"]\nallow = [\"192.168.77.0/24\"]";
-    assert_eq!(heard("20", open), "all");
-    assert_eq!(heard("4", &format!("{open}\nadvertise = false")), "nothing");
+    let Some(told) = heard("20", open) else {
+        say("skipped: this kernel makes no pair of interfaces");
+        return;
+    };
+    assert_eq!(told, "all");
     let strangers = open.replace("192.168.77.0/24", "10.0.0.0/8");
-    assert_eq!(heard("4", &strangers), "nothing", "its neighbours are sent away");
-    assert_eq!(heard("4", "listen = [\"127.0.0.1:9977\"]"), "nothing");
+    let silent = [
+        format!("{open}\nadvertise = false"),
+        // Its neighbours would be sent away.
+        strangers,
+        "listen = [\"127.0.0.1:9977\"]".to_owned(),
+    ];
+    for proxy in silent {
+        assert_eq!(heard("4", &proxy).as_deref(), Some("nothing"), "{proxy}");
+    }
 }
