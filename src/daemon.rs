@@ -33,7 +33,7 @@ use crate::{
     peer::Pool,
     proxy::{Door, wire::Pace},
     seal::Seal,
-    status::Window,
+    status::{Account, Streams, Window},
     store::{self, Store},
     upload,
 };
@@ -44,6 +44,9 @@ use sockets::{Sockets, addresses};
 
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
+/// How often some of what is held is hashed, and how many bytes of it at least: 20 GB take some nine hours.
+const BETWEEN_SCRUBS: Duration = Duration::from_secs(60);
+const SCRUBBED: u64 = 40 << 20;
 /// How often what is known of peers is saved.
 const SAVE_PEERS: Duration = Duration::from_secs(300);
 /// Where that is, in the store's directory; `peers.new` beside it while it is written.
@@ -108,6 +111,7 @@ struct Daemon {
     flow: Flow,
     dht: Option<Dht>,
     upload: Option<upload::Meter>,
+    window: Option<Arc<Window>>,
     listen: Vec<SocketAddr>,
     peer_listen: Vec<SocketAddr>,
     servers: Vec<ServerHandle>,
@@ -153,6 +157,7 @@ impl Daemon {
             flow,
             dht,
             upload: None,
+            window: None,
             listen,
             peer_listen,
             servers: Vec::new(),
@@ -194,7 +199,8 @@ impl Daemon {
         dht.seek(&self.config.dht, port, state, [rand::random(), rand::random()]).await;
     }
 
-    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another.
+    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another. Then all
+    /// that is held is, over and over, a little at a time, while nothing is on its way.
     fn prove_again(&mut self) {
         let store = self.store.clone();
         self.tasks.spawn(async move {
@@ -202,8 +208,18 @@ impl Daemon {
                 let store = store.clone();
                 match tokio::task::spawn_blocking(move || store.prove_next()).await {
                     Ok(Ok(true)) => tokio::time::sleep(BETWEEN_PROOFS).await,
-                    Ok(Err(error)) => return tracing::warn!(%error, "files without proof are left alone"),
-                    Ok(Ok(false)) | Err(_) => return,
+                    Ok(Ok(false)) => break,
+                    Ok(Err(error)) => break tracing::warn!(%error, "files without proof are left alone"),
+                    Err(_) => return,
+                }
+            }
+            loop {
+                tokio::time::sleep(BETWEEN_SCRUBS).await;
+                let store = store.clone();
+                match tokio::task::spawn_blocking(move || store.scrub(SCRUBBED)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "what is held cannot be looked at now"),
+                    Err(_) => return,
                 }
             }
         });
@@ -232,14 +248,19 @@ impl Daemon {
             listen: self.listen.clone(),
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
+            account: Account::default(),
+            streams: Streams::default(),
         };
+        let window = Arc::new(window);
+        self.tasks.spawn(window.clone().keep_account());
+        self.window = Some(window.clone());
         let door = Door {
             flow: self.flow.clone(),
             store: self.store.clone(),
             allow: self.config.proxy.allow.clone(),
             pace: Pace::default(),
         };
-        let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
+        let server = door.open(listeners, window.pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {
             if let Err(error) = server.await {
@@ -281,6 +302,7 @@ impl Daemon {
     /// The advert and the door first, so that what apt waits for is still answered; then the peers; then what remembers.
     async fn stop(mut self) {
         tracing::info!("stopping");
+        self.window.iter().for_each(|window| window.streams.close());
         if let Some(advert) = self.advert.take() {
             let _late = timeout(STOP, tokio::task::spawn_blocking(|| advert.stop())).await;
         }
@@ -288,6 +310,9 @@ impl Daemon {
             let _late = timeout(STOP, server.stop(true)).await;
         }
         self.tasks.shutdown().await;
+        if let Some(window) = self.window.take() {
+            let _late = timeout(STOP, window.write_down()).await;
+        }
         if let Some(dht) = &self.dht {
             let _late = timeout(STOP, dht.shutdown()).await;
         }

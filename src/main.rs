@@ -44,7 +44,12 @@ fn main() -> ExitCode {
         Command::Why { question, json } => with(loaded, |config| tell(cli::why(&config, &question, json))),
         Command::Lookup { hash, json } => with(loaded, |config| tell(cli::lookup(&config, hash, json))),
         Command::Dht(tool) => with(loaded, |config| tell(cli::dht::run(&config, &tool))),
-        Command::Status { json } => with(loaded, |config| tell(cli::status(&config, json))),
+        Command::Keep(tool) => with(loaded, |config| tell(cli::keep::run(&config, &tool))),
+        Command::Status { watch: true, json } => {
+            with(loaded, |config| tell(cli::watch(&config, json, &mut io::stdout())))
+        }
+        Command::Status { watch: false, json } => with(loaded, |config| tell(cli::status(&config, json))),
+        Command::Peers { json } => with(loaded, |config| tell(cli::peers(&config, json))),
     }
 }
 

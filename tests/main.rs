@@ -21,9 +21,11 @@ mod harness;
 
 mod selftest;
 
+mod browser;
 mod commands;
 mod config;
 mod dht_network;
+mod page;
 mod service;
 mod startup;
 mod tools;
@@ -45,6 +47,8 @@ mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
 mod e2e_shelves;
+mod e2e_soak;
+mod e2e_store;
 mod e2e_suites;
 mod e2e_swarm;
 mod e2e_trust;

@@ -5,10 +5,13 @@ mod client;
 pub mod config;
 pub mod dht;
 pub mod doctor;
+pub mod keep;
 mod lookup;
+mod peers;
 pub mod sources;
 mod status;
 mod text;
+mod watch;
 mod why;
 
 use std::{io, net::SocketAddr, path::PathBuf};
@@ -20,6 +23,8 @@ use crate::{config::Config, hash::ContentHash, status::why::Trouble};
 
 use client::Reply;
 pub use text::Paint;
+
+pub use watch::watch;
 
 /// Peer-to-peer proxy for Debian archives.
 #[derive(Debug, Parser)]
@@ -78,8 +83,20 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// See, choose, check and bring in what the daemon holds.
+    #[command(flatten)]
+    Keep(keep::Tool),
     /// Say what the running daemon does.
     Status {
+        /// Show it again and again, once a second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the peers: what they gave and took, how quick they are, who is banned.
+    Peers {
         /// Print the daemon's answer as it is.
         #[arg(long)]
         json: bool,
@@ -140,6 +157,14 @@ pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
 /// What the daemon of this configuration does.
 fn report(config: &Config) -> Result<crate::status::report::Report, Failure> {
     understood(&client::get(&config.proxy.listen, status::TARGET)?)
+}
+
+/// Asks the daemon of this configuration who is there.
+pub fn peers(config: &Config, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, peers::TARGET)?;
+    let list = understood(&reply)?;
+    let text = if json { reply.as_is() } else { peers::render(&list) };
+    Ok(Outcome { text, good: true })
 }
 
 /// Whether the daemon at one of these addresses answers.
