@@ -84,7 +84,7 @@ fn configuration(facts: &Facts) -> Finding {
 
 fn daemon(facts: &Facts) -> Finding {
     const CHECK: &str = "daemon";
-    const START: &str = "systemctl start apt-huddle.socket apt-huddle.service, or apt-huddle run, with the same --config; \
+    const START: &str = "systemctl restart apt-huddle.socket apt-huddle.service, or apt-huddle run, with the same --config; \
                          journalctl -u apt-huddle says why it ended.";
     match &facts.daemon {
         Err(why) => {
@@ -132,10 +132,10 @@ fn apt(facts: &Facts) -> Finding {
     }
     let through = |by: By| apt.sources.iter().any(|seen| matches!(&seen.way, Some((Route::Daemon, way)) if *way == by));
     if let Some(by) = [By::AutoDetect, By::General, By::Host].into_iter().find(|by| through(*by)) {
-        return ok(CHECK, format!("comes here, by {}", by.in_words()));
+        return ok(CHECK, format!("comes here, by {}{}", by.in_words(), last_seen(facts)));
     }
     if through(By::Address) {
-        return ok(CHECK, "comes here, by the addresses of its sources");
+        return ok(CHECK, format!("comes here, by the addresses of its sources{}", last_seen(facts)));
     }
     // The program answers DIRECT while the daemon is down.
     if let (Some(program), Err(_)) = (&apt.auto_detect, &facts.daemon) {
@@ -147,6 +147,12 @@ fn apt(facts: &Facts) -> Finding {
          or install the package, which does the first."
     );
     warn(CHECK, "does not come here: nothing that it fetches passes apt-huddle", advice)
+}
+
+/// When it did, in words.
+fn last_seen(facts: &Facts) -> String {
+    let last = facts.daemon.as_ref().ok().and_then(|report| report.apt.last);
+    last.map_or_else(String::new, |last| format!("; last {} ago", duration(facts.now.saturating_sub(last))))
 }
 
 fn sources(facts: &Facts) -> Finding {

@@ -18,13 +18,20 @@ const DAY: u64 = 86_400;
 
 /// What a well daemon says.
 fn report() -> Report {
+    let none = serde_json::json!({"peers": 0, "lan": 0, "store": 0, "mirror": 0, "up": 0});
     serde_json::from_value(serde_json::json!({
-        "version": env!("CARGO_PKG_VERSION"), "uptime": 3600, "listen": ["127.0.0.1:9977"], "peer_listen": ["[::]:9978"],
-        "bytes": {"from_peers": 0, "from_mirror": 0, "from_store": 0, "up": 0, "wasted": 0},
-        "dht": null, "peers": [], "under_way": 0, "recent": [],
-        "store": {"objects": 3, "bytes": 1000, "quota": 20_000_000_000_u64, "free": 5_000_000_000_u64},
-        "suites": [{"repository": "m.example.org/debian", "suite": "dists/sid", "date": NOW - DAY, "signer": "K",
-                    "files": 5, "learned": NOW - DAY}],
+        "version": env!("CARGO_PKG_VERSION"), "at": NOW, "uptime": 3600,
+        "listen": ["127.0.0.1:9977"], "peer_listen": ["[::]:9978"],
+        "apt": {"requests": 3, "last": NOW - 60},
+        "bytes": {"from_peers": 0, "from_lan": 0, "from_mirror": 0, "from_store": 0, "up": 0, "wasted": 0},
+        "saved": {"today": none, "month": none, "ever": none, "days": []},
+        "dht": null, "peers": [], "takers": [], "connections": 0, "failing_mirrors": [], "under_way": 0, "live": [],
+        "downloads": {"brought": 0, "failed": 0, "convictions": 0},
+        "uploads": {"requests": 0, "active": 0, "refused": 0}, "recent": [], "passed": [],
+        "store": {"objects": 3, "bytes": 1000, "partials": 0, "in_flight": 0, "quota": 20_000_000_000_u64,
+                  "free": 5_000_000_000_u64},
+        "suites": [{"repository": "m.example.org/debian", "suite": "dists/sid", "date": NOW - DAY, "valid_until": null,
+                    "is_expired": false, "signer": "K", "files": 5, "learned": NOW - DAY}],
         "releases": {"verified": 1, "unverifiable": 0, "bad": 0}, "refusals": [],
     }))
     .expect("a report")
@@ -76,6 +83,7 @@ fn a_machine_on_which_all_is_well_is_told_so() {
     for finding in judge(&well()) {
         assert_eq!((finding.grade, &finding.advice), (Grade::Ok, &None), "{finding:?}");
     }
+    assert_eq!(found(&well(), "apt").says, "comes here, by apt's Proxy-Auto-Detect; last 1 min ago");
     let text = render(&judge(&well()), Paint::Plain);
     assert!(text.lines().all(|line| line.chars().count() <= 80 && line.starts_with("ok    ")), "{text}");
 }
@@ -109,12 +117,12 @@ fn a_configuration_that_cannot_be_used_is_bad() {
 fn a_daemon_that_is_down_is_worse_where_apt_is_told_to_go_there() {
     let down = || Err("no daemon listens at 127.0.0.1:9977 (refused)".to_owned());
     let facts = Facts { daemon: down(), ..well() };
-    assert_says(&facts, "daemon", Grade::Bad, "no daemon", "systemctl start");
+    assert_says(&facts, "daemon", Grade::Bad, "no daemon", "systemctl restart");
     assert!(!found(&facts, "daemon").says.contains("apt fails"));
     for by in [By::General, By::Address] {
         let sources = vec![seen(Some((Route::Daemon, by)), Some(Ok(())))];
         let facts = Facts { daemon: down(), apt: Apt { sources, ..Apt::default() }, ..well() };
-        assert_says(&facts, "daemon", Grade::Bad, "apt fails without it", "systemctl start");
+        assert_says(&facts, "daemon", Grade::Bad, "apt fails without it", "systemctl restart");
     }
     // The program that apt asks says DIRECT then.
     let apt = Apt { sources: vec![seen(Some((Route::Direct, By::AutoDetect)), None)], ..well().apt };
