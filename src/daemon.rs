@@ -4,8 +4,10 @@
 //! ([`Ended::ToBeginAnew`]): so every key can change, and apt finds no closed port meanwhile.
 #![expect(clippy::disallowed_methods, reason = "the door of the process: tasks, time, sockets")]
 
+mod advert;
 mod service;
 mod sockets;
+mod trouble;
 
 use std::{
     fmt::Write as _,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use actix_server::ServerHandle;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
@@ -36,6 +38,7 @@ use crate::{
     upload,
 };
 
+use advert::Advert;
 use service::{Service, Wish};
 use sockets::{Sockets, addresses};
 
@@ -112,6 +115,7 @@ struct Daemon {
     listen: Vec<SocketAddr>,
     peer_listen: Vec<SocketAddr>,
     servers: Vec<ServerHandle>,
+    advert: Option<Advert>,
     tasks: JoinSet<()>,
 }
 
@@ -157,6 +161,7 @@ impl Daemon {
             listen,
             peer_listen,
             servers: Vec::new(),
+            advert: None,
             tasks: JoinSet::new(),
         })
     }
@@ -262,6 +267,9 @@ impl Daemon {
                 tracing::error!(%error, "apt's door closed");
             }
         });
+        if self.config.proxy.advertise {
+            self.advert = Advert::start(&self.listen, &self.config.proxy.allow, &host_name());
+        }
         Ok(())
     }
 
@@ -291,10 +299,13 @@ impl Daemon {
         Ok(())
     }
 
-    /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
+    /// The advert and the door first, so that what apt waits for is still answered; then the peers; then what remembers.
     async fn stop(mut self) {
         tracing::info!("stopping");
         self.window.iter().for_each(|window| window.streams.close());
+        if let Some(advert) = self.advert.take() {
+            let _late = timeout(STOP, tokio::task::spawn_blocking(|| advert.stop())).await;
+        }
         for server in self.servers.drain(..).rev() {
             let _late = timeout(STOP, server.stop(true)).await;
         }
@@ -338,7 +349,7 @@ async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store>
     };
     let opened =
         tokio::task::spawn_blocking(move || Store::open(&config, move |repository| privacy.allows(repository)));
-    opened.await?.context("the store")
+    opened.await?.map_err(|error| anyhow!(trouble::of_store(&error)))
 }
 
 fn join(addresses: &[SocketAddr]) -> String {
@@ -347,8 +358,12 @@ fn join(addresses: &[SocketAddr]) -> String {
 
 /// How apt's sources may lead through this proxy.
 fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
-    // The name that people call a host by; without it, they have its addresses.
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let names = Some(host.trim()).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+    // Without a name, people have its addresses.
+    let names = Some(host_name()).filter(|name| !name.is_empty()).into_iter().collect();
     archive::Proxies { listen: listen.to_vec(), names, is_own: Some(sockets::is_own) }
+}
+
+/// The name that people call this host by.
+fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

@@ -22,6 +22,7 @@ mod harness;
 mod selftest;
 
 mod browser;
+mod commands;
 mod config;
 mod dht_network;
 mod page;
@@ -54,3 +55,4 @@ mod e2e_trust;
 mod e2e_why;
 
 mod house;
+mod lan;

@@ -77,7 +77,7 @@ fn ask(listen: &[SocketAddr], method: &str, target: &str, patience: Duration) ->
 }
 
 /// An address that stands for all of this host's is reached at its loopback one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),

@@ -1,10 +1,14 @@
 //! The command line: what may be asked of a daemon from a terminal, and how it is told.
 
+mod apt;
 mod client;
+pub mod config;
 pub mod dht;
+pub mod doctor;
 pub mod keep;
 mod lookup;
 mod peers;
+pub mod sources;
 mod status;
 mod text;
 mod watch;
@@ -18,6 +22,7 @@ use serde::de::DeserializeOwned;
 use crate::{config::Config, hash::ContentHash, status::why::Trouble};
 
 use client::Reply;
+pub use text::Paint;
 
 pub use watch::watch;
 
@@ -55,6 +60,20 @@ pub enum Command {
         /// Print the daemon's answer as it is.
         #[arg(long)]
         json: bool,
+    },
+    /// Say which way apt goes to each of its sources, and lead their addresses through the daemon, or back.
+    Sources(sources::Args),
+    /// Look for what is wrong, and say what to do about it.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the configuration that holds, and where each value is from.
+    Config {
+        /// What to do with it instead.
+        #[command(subcommand)]
+        task: Option<config::Task>,
     },
     /// Probe a DHT, ours or Mainline, without a daemon.
     Dht(dht::Tool),
@@ -133,6 +152,11 @@ pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
     let report = understood(&reply)?;
     let text = if json { reply.as_is() } else { status::render(&report) };
     Ok(Outcome { text, good: true })
+}
+
+/// What the daemon of this configuration does.
+fn report(config: &Config) -> Result<crate::status::report::Report, Failure> {
+    understood(&client::get(&config.proxy.listen, status::TARGET)?)
 }
 
 /// Asks the daemon of this configuration who is there.
