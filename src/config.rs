@@ -4,6 +4,9 @@
 //! Nothing is started on a key or value that is not understood: the error names the place and what was expected there.
 #![expect(clippy::disallowed_methods, reason = "the door to the configuration file")]
 
+mod keys;
+mod settings;
+
 use std::{
     env,
     ffi::OsString,
@@ -20,55 +23,12 @@ use crate::{
     dht, fetch, mirror,
 };
 
+pub use keys::KEYS;
+use keys::Key;
+pub use settings::{Origin, Setting};
+
 /// Prefix of the variables that stand for keys.
 const ENV_PREFIX: &str = "APT_HUDDLE_";
-
-/// Every key that a person can write, and what is expected there.
-const KEYS: &[Key] = &[
-    Key::list("proxy", "listen", r#"addresses with a port, like ["127.0.0.1:9977"]"#),
-    Key::list("proxy", "allow", r#"networks in CIDR form, like ["192.168.1.0/24"]"#),
-    Key::list("proxy", "origins", r#"hosts, like ["mirror.example.org", "10.0.0.5:8080"]"#),
-    Key::list("peer", "listen", r#"addresses with a port, like ["[::]:9978"]"#),
-    Key::one("peer", "upload_limit", r#"a rate, like "500kB/s", or "unlimited""#),
-    Key::one("peer", "share", r#""all", "take" or "off""#),
-    Key::one("fetch", "mirror", r#""first", "sparing" or "last""#),
-    Key::one("mirror", "proxy", r#""environment", "none" or a URL like "http://proxy.example.org:3128""#),
-    Key::list("privacy", "hosts", r#"hosts, like ["mirror.example.org"]"#),
-    Key::list("privacy", "public", r#"hosts, like ["10.0.0.5:8080"]"#),
-    Key::one("dht", "network", r#""public", "private" or "off""#),
-    Key::list("dht", "bootstrap", r#"nodes, like ["host:port"]"#),
-    Key::one("dht", "secret", "a text"),
-    Key::one("dht", "lan", "true or false"),
-    Key::one("dht", "rendezvous", "true or false"),
-    Key::list("dht", "mainline", r#"nodes, like ["host:port"]"#),
-    Key::one("store", "path", r#"a directory, like "/var/lib/apt-huddle""#),
-    Key::one("store", "quota", r#"a size, like "20GB""#),
-    Key::one("store", "min_free", r#"a size, like "1GB""#),
-    Key::one("archive", "apt_dir", r#"a directory as a string, like "/etc/apt""#),
-    Key::one("archive", "lists", r#"a directory as a string, like "/var/lib/apt/lists""#),
-    Key::list("archive", "keyrings", r#"files, like ["/usr/share/keyrings/example.gpg"]"#),
-];
-
-struct Key {
-    section: &'static str,
-    name: &'static str,
-    is_list: bool,
-    expected: &'static str,
-}
-
-impl Key {
-    const fn list(section: &'static str, name: &'static str, expected: &'static str) -> Self {
-        Self { section, name, is_list: true, expected }
-    }
-
-    const fn one(section: &'static str, name: &'static str, expected: &'static str) -> Self {
-        Self { section, name, is_list: false, expected }
-    }
-
-    fn find(section: &str, name: &str) -> Option<&'static Self> {
-        KEYS.iter().find(|key| key.section == section && key.name == name)
-    }
-}
 
 /// The whole configuration; every default is the one that `etc/apt-huddle.toml` documents.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -102,11 +62,14 @@ pub struct Proxy {
     pub allow: Vec<IpNet>,
     /// Origins, `host` or `host:port`, that may be asked although their address is not public and apt's sources do not name them.
     pub origins: Vec<Host>,
+    /// Whether a door that is open to the LAN is advertised there.
+    pub advertise: bool,
 }
 
 impl Default for Proxy {
     fn default() -> Self {
-        Self { listen: vec![SocketAddr::from(([127, 0, 0, 1], 9977))], allow: Vec::new(), origins: Vec::new() }
+        let listen = vec![SocketAddr::from(([127, 0, 0, 1], 9977))];
+        Self { listen, allow: Vec::new(), origins: Vec::new(), advertise: true }
     }
 }
 

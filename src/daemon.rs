@@ -4,8 +4,10 @@
 //! ([`Ended::ToBeginAnew`]): so every key can change, and apt finds no closed port meanwhile.
 #![expect(clippy::disallowed_methods, reason = "the door of the process: tasks, time, sockets")]
 
+mod advert;
 mod service;
 mod sockets;
+mod trouble;
 
 use std::{
     fmt::Write as _,
@@ -17,7 +19,7 @@ use std::{
 };
 
 use actix_server::ServerHandle;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
@@ -31,16 +33,20 @@ use crate::{
     peer::Pool,
     proxy::{Door, wire::Pace},
     seal::Seal,
-    status::Window,
+    status::{Account, Streams, Window},
     store::{self, Store},
     upload,
 };
 
+use advert::Advert;
 use service::{Service, Wish};
 use sockets::{Sockets, addresses};
 
 /// Pause between two files that are proven again, which leaves the disk to apt.
 const BETWEEN_PROOFS: Duration = Duration::from_millis(100);
+/// How often some of what is held is hashed, and how many bytes of it at least: 20 GB take some nine hours.
+const BETWEEN_SCRUBS: Duration = Duration::from_secs(60);
+const SCRUBBED: u64 = 40 << 20;
 /// How often what is known of peers is saved.
 const SAVE_PEERS: Duration = Duration::from_secs(300);
 /// Where that is, in the store's directory; `peers.new` beside it while it is written.
@@ -105,9 +111,11 @@ struct Daemon {
     flow: Flow,
     dht: Option<Dht>,
     upload: Option<upload::Meter>,
+    window: Option<Arc<Window>>,
     listen: Vec<SocketAddr>,
     peer_listen: Vec<SocketAddr>,
     servers: Vec<ServerHandle>,
+    advert: Option<Advert>,
     tasks: JoinSet<()>,
 }
 
@@ -149,9 +157,11 @@ impl Daemon {
             flow,
             dht,
             upload: None,
+            window: None,
             listen,
             peer_listen,
             servers: Vec::new(),
+            advert: None,
             tasks: JoinSet::new(),
         })
     }
@@ -189,7 +199,8 @@ impl Daemon {
         dht.seek(&self.config.dht, port, state, [rand::random(), rand::random()]).await;
     }
 
-    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another.
+    /// After a damaged catalogue, files are there whose proof is lost: they are hashed again, one after another. Then all
+    /// that is held is, over and over, a little at a time, while nothing is on its way.
     fn prove_again(&mut self) {
         let store = self.store.clone();
         self.tasks.spawn(async move {
@@ -197,8 +208,18 @@ impl Daemon {
                 let store = store.clone();
                 match tokio::task::spawn_blocking(move || store.prove_next()).await {
                     Ok(Ok(true)) => tokio::time::sleep(BETWEEN_PROOFS).await,
-                    Ok(Err(error)) => return tracing::warn!(%error, "files without proof are left alone"),
-                    Ok(Ok(false)) | Err(_) => return,
+                    Ok(Ok(false)) => break,
+                    Ok(Err(error)) => break tracing::warn!(%error, "files without proof are left alone"),
+                    Err(_) => return,
+                }
+            }
+            loop {
+                tokio::time::sleep(BETWEEN_SCRUBS).await;
+                let store = store.clone();
+                match tokio::task::spawn_blocking(move || store.scrub(SCRUBBED)).await {
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "what is held cannot be looked at now"),
+                    Err(_) => return,
                 }
             }
         });
@@ -227,15 +248,23 @@ impl Daemon {
             listen: self.listen.clone(),
             peer_listen: self.peer_listen.clone(),
             started: Instant::now(),
+            account: Account::default(),
+            streams: Streams::default(),
         };
+        let window = Arc::new(window);
+        self.tasks.spawn(window.clone().keep_account());
+        self.window = Some(window.clone());
         let door = Door { flow: self.flow.clone(), allow: self.config.proxy.allow.clone(), pace: Pace::default() };
-        let server = door.open(listeners, Arc::new(window).pages()).context("apt's door")?;
+        let server = door.open(listeners, window.pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {
             if let Err(error) = server.await {
                 tracing::error!(%error, "apt's door closed");
             }
         });
+        if self.config.proxy.advertise {
+            self.advert = Advert::start(&self.listen, &self.config.proxy.allow, &host_name());
+        }
         Ok(())
     }
 
@@ -265,13 +294,20 @@ impl Daemon {
         Ok(())
     }
 
-    /// The door first, so that what apt waits for is still answered; then the peers; then what remembers.
+    /// The advert and the door first, so that what apt waits for is still answered; then the peers; then what remembers.
     async fn stop(mut self) {
         tracing::info!("stopping");
+        self.window.iter().for_each(|window| window.streams.close());
+        if let Some(advert) = self.advert.take() {
+            let _late = timeout(STOP, tokio::task::spawn_blocking(|| advert.stop())).await;
+        }
         for server in self.servers.drain(..).rev() {
             let _late = timeout(STOP, server.stop(true)).await;
         }
         self.tasks.shutdown().await;
+        if let Some(window) = self.window.take() {
+            let _late = timeout(STOP, window.write_down()).await;
+        }
         if let Some(dht) = &self.dht {
             let _late = timeout(STOP, dht.shutdown()).await;
         }
@@ -308,7 +344,7 @@ async fn open_store(config: &Config, privacy: archive::Privacy) -> Result<Store>
     };
     let opened =
         tokio::task::spawn_blocking(move || Store::open(&config, move |repository| privacy.allows(repository)));
-    opened.await?.context("the store")
+    opened.await?.map_err(|error| anyhow!(trouble::of_store(&error)))
 }
 
 fn join(addresses: &[SocketAddr]) -> String {
@@ -317,8 +353,12 @@ fn join(addresses: &[SocketAddr]) -> String {
 
 /// How apt's sources may lead through this proxy.
 fn proxies(listen: &[SocketAddr]) -> archive::Proxies {
-    // The name that people call a host by; without it, they have its addresses.
-    let host = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let names = Some(host.trim()).filter(|name| !name.is_empty()).map(str::to_owned).into_iter().collect();
+    // Without a name, people have its addresses.
+    let names = Some(host_name()).filter(|name| !name.is_empty()).into_iter().collect();
     archive::Proxies { listen: listen.to_vec(), names, is_own: Some(sockets::is_own) }
+}
+
+/// The name that people call this host by.
+fn host_name() -> String {
+    fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default().trim().to_owned()
 }

@@ -17,10 +17,11 @@
 //! - **Purity.** `archive`, `hash` and everything in `dht`, `peer` and `fetch` but their `mod.rs` and `io` hold no
 //!   socket, clock, file, lock or global. Clippy bans those everywhere, and each file that is a door says so.
 //! - **Direction.** Imports go strictly down:
-//!   `daemon -> everything; cli -> config, status, dht; status -> each station's snapshot; proxy -> flow;`
+//!   `daemon -> everything; cli -> config, status, dht, archive; status -> each station's snapshot; proxy -> flow;`
 //!   `flow -> fetch, dht, mirror, store; announce -> dht, store; upload -> store; fetch -> peer, mirror, store;`
-//!   `dht, peer, mirror, store -> archive -> hash; peer, upload -> seal`. The command line knows of `status` the types of the local API alone,
-//!   and of `dht` the node that its tools are for a moment, as they need no daemon.
+//!   `dht, peer, mirror, store -> archive -> hash; peer, upload -> seal`. The command line knows of `status` the types of
+//!   the local API alone, of `dht` the node that its tools are for a moment, as they need no daemon, and of `archive` how
+//!   apt's sources are read.
 //!   A test reads the sources and holds every edge to its list.
 //! - **Bounds.** Every queue, list, packet and buffer that a stranger can fill has a limit beside it.
 

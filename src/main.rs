@@ -9,8 +9,8 @@ use std::{
 };
 
 use apt_huddle::{
-    cli::{self, Cli, Command, Failure, Outcome},
-    config::{Config, ConfigError},
+    cli::{self, Cli, Command, Failure, Outcome, Paint, config},
+    config::{Config, ConfigError, Setting},
     daemon::{self, Ended, OpenDoor},
 };
 use clap::Parser;
@@ -29,23 +29,56 @@ fn main() -> ExitCode {
     let mut cli = Cli::parse();
     let command = cli.take_command();
     let file = cli.config.take().or_else(|| Some(PathBuf::from(CONFIG)).filter(|file| file.exists()));
-    let config = match load(file.as_deref()) {
-        Ok(config) => config,
-        Err(error) => {
-            eprintln!("apt-huddle: {error}");
-            return ExitCode::from(BAD_USE);
-        }
-    };
+    let loaded = load(file.as_deref());
     match command {
-        Command::Run => run(config, file.as_deref()),
+        Command::Doctor { json } => {
+            tell(Ok(cli::doctor::run(loaded.as_ref(), file.as_deref(), json, Paint::of_stdout())))
+        }
+        Command::Config { task } => tell_configuration(task.as_ref(), file),
         Command::Completions { shell } => {
             cli::completions(shell);
             ExitCode::SUCCESS
         }
-        Command::Why { question, json } => tell(cli::why(&config, &question, json)),
-        Command::Lookup { hash, json } => tell(cli::lookup(&config, hash, json)),
-        Command::Dht(tool) => tell(cli::dht::run(&config, &tool)),
-        Command::Status { json } => tell(cli::status(&config, json)),
+        Command::Run => with(loaded, |config| run(config, file.as_deref())),
+        Command::Sources(args) => with(loaded, |config| tell(Ok(cli::sources::run(&config, &args)))),
+        Command::Why { question, json } => with(loaded, |config| tell(cli::why(&config, &question, json))),
+        Command::Lookup { hash, json } => with(loaded, |config| tell(cli::lookup(&config, hash, json))),
+        Command::Dht(tool) => with(loaded, |config| tell(cli::dht::run(&config, &tool))),
+        Command::Keep(tool) => with(loaded, |config| tell(cli::keep::run(&config, &tool))),
+        Command::Status { watch: true, json } => {
+            with(loaded, |config| tell(cli::watch(&config, json, &mut io::stdout())))
+        }
+        Command::Status { watch: false, json } => with(loaded, |config| tell(cli::status(&config, json))),
+        Command::Peers { json } => with(loaded, |config| tell(cli::peers(&config, json))),
+    }
+}
+
+/// Does what needs a configuration that can be used.
+fn with(loaded: Result<Config, ConfigError>, does: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match loaded {
+        Ok(config) => does(config),
+        Err(error) => refuse(&error),
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("apt-huddle: {error}");
+    ExitCode::from(BAD_USE)
+}
+
+/// Prints what holds, or says whether it can be used.
+fn tell_configuration(task: Option<&config::Task>, file: Option<PathBuf>) -> ExitCode {
+    let file = match task {
+        Some(config::Task::Check { file: Some(named) }) => Some(named.clone()),
+        Some(config::Task::Check { file: None }) | None => file,
+    };
+    match Setting::all(file.as_deref(), env::vars_os()) {
+        Ok(settings) if task.is_none() => tell(Ok(Outcome { text: config::render(&settings), good: true })),
+        Ok(_) => {
+            let name = file.map_or("the built-in configuration".to_owned(), |file| file.display().to_string());
+            tell(Ok(Outcome { text: format!("{name}: good\n"), good: true }))
+        }
+        Err(error) => refuse(&error),
     }
 }
 

@@ -1,23 +1,16 @@
 //! The configuration: what is written is taken, or refused in one line that says where and why.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use apt_huddle::config::KEYS;
 
 use crate::harness::{
     daemon::{Daemon, Output, product, run_to_end},
     own_network, scratch,
 };
-
-/// Each key with its section, as the documentation has it.
-const KEYS: &[(&str, &[&str])] = &[
-    ("proxy", &["listen", "allow", "origins"]),
-    ("peer", &["listen", "upload_limit", "share"]),
-    ("fetch", &["mirror"]),
-    ("mirror", &["proxy"]),
-    ("privacy", &["hosts", "public"]),
-    ("dht", &["network", "bootstrap", "secret", "lan", "rendezvous", "mainline"]),
-    ("store", &["path", "quota", "min_free"]),
-    ("archive", &["apt_dir", "lists", "keyrings"]),
-];
 
 /// A text, the key that is at fault, and a word of what was expected.
 const BAD: &[(&str, &str, &str)] = &[
@@ -117,21 +110,62 @@ fn the_environment_sets_keys_and_is_checked_as_the_file_is() {
 }
 
 #[test]
-fn the_annotated_file_names_every_key_and_loads_as_it_is_and_with_every_key_set() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/apt-huddle.toml");
+fn the_annotated_file_the_man_page_and_the_code_have_the_same_keys_and_defaults() {
+    let text = fs::read_to_string(annotated()).expect("the file that users are given");
+    let mut section = String::new();
+    let mut written = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            name.clone_into(&mut section);
+        } else if let Some((key, value)) = uncommented(line).unwrap_or(line).split_once(" = ") {
+            let before = text.lines().nth(number.saturating_sub(1)).unwrap_or_default();
+            assert!(before.starts_with("# ") && uncommented(before).is_none(), "{key} is explained before it");
+            written.push((section.clone(), key.to_owned(), value.to_owned()));
+        }
+    }
+    let known = || KEYS.iter().map(|key| (key.section.to_owned(), key.name.to_owned(), key.default.to_owned()));
+    assert_eq!(written, known().collect::<Vec<_>>());
+
+    let man =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("man/apt-huddle.toml.5")).expect("it is there");
+    let mut told = Vec::new();
+    for line in man.lines() {
+        if let Some((name, _)) = line.strip_prefix(".Ss Section [").and_then(|line| line.split_once(']')) {
+            name.clone_into(&mut section);
+        } else if let Some(key) = line.strip_prefix(".It Ic ") {
+            let (key, default) = key.split_once(" No = ").unwrap_or((key, ""));
+            told.push((section.clone(), key.to_owned(), default.to_owned()));
+        }
+    }
+    let known = known().map(|(section, key, default)| {
+        let default = if key == "path" { String::new() } else { in_mdoc(&default) };
+        (section, key, default)
+    });
+    assert_eq!(told, known.collect::<Vec<_>>());
+}
+
+/// A default as the man page writes it: long lists are left to the text.
+fn in_mdoc(default: &str) -> String {
+    let value: toml::Table = format!("value = {default}").parse().expect("TOML");
+    let text = |value: &toml::Value| format!("Qq {}", value.as_str().unwrap_or_default()).trim_end().to_owned();
+    match &value["value"] {
+        toml::Value::Array(list) if list.len() > 1 => "Bq Ar ...".to_owned(),
+        toml::Value::Array(list) => format!("Bq {}", list.first().map(text).unwrap_or_default()).trim_end().to_owned(),
+        toml::Value::String(_) => text(&value["value"]),
+        other => other.to_string(),
+    }
+}
+
+fn annotated() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/apt-huddle.toml")
+}
+
+#[test]
+fn the_annotated_file_loads_as_it_is_and_with_every_key_set() {
+    let path = annotated();
     let text = fs::read_to_string(&path).expect("the file that users are given");
     let set: Vec<_> = text.lines().map(|line| uncommented(line).unwrap_or(line)).collect();
     let set = set.join("\n");
-    let table: toml::Table = set.parse().unwrap_or_else(|error| panic!("{error}"));
-    for (section, keys) in KEYS {
-        for key in *keys {
-            let known = table.get(*section).and_then(|section| section.get(*key));
-            assert!(known.is_some(), "[{section}] {key} in {}", path.display());
-            let at = text.lines().position(|line| uncommented(line).unwrap_or(line).starts_with(&format!("{key} =")));
-            let before = text.lines().nth(at.expect("it was found").saturating_sub(1)).unwrap_or_default();
-            assert!(before.starts_with('#'), "[{section}] {key} is explained before it");
-        }
-    }
     let home = scratch("config-");
     let all = home.path().join("all.toml");
     fs::write(&all, set).expect("the scratch directory is ours");
@@ -149,6 +183,6 @@ fn the_annotated_file_names_every_key_and_loads_as_it_is_and_with_every_key_set(
 fn uncommented(line: &str) -> Option<&str> {
     let rest = line.strip_prefix('#')?.trim_start();
     let (key, _) = rest.split_once(" = ")?;
-    let known = KEYS.iter().flat_map(|(_, keys)| *keys).any(|known| *known == key);
+    let known = KEYS.iter().any(|known| known.name == key);
     known.then_some(rest)
 }

@@ -22,8 +22,8 @@ const EDGES: &[(&str, &[&str])] = &[
         "config",
         &["proxy", "flow", "archive", "dht", "peer", "mirror", "fetch", "store", "upload", "announce", "status"],
     ),
-    // The tools that need no daemon are a node for a moment.
-    ("cli", &["config", "status", "dht", "hash"]),
+    // The tools that need no daemon are a node for a moment; those for apt's sources read them as the archive does.
+    ("cli", &["config", "status", "dht", "archive", "hash"]),
     // Programs beside the main one need nothing of it.
     ("bin", &[]),
     ("daemon", EVERY_STATION),

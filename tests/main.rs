@@ -21,8 +21,11 @@ mod harness;
 
 mod selftest;
 
+mod browser;
+mod commands;
 mod config;
 mod dht_network;
+mod page;
 mod service;
 mod startup;
 mod tools;
@@ -44,9 +47,12 @@ mod e2e_path;
 mod e2e_privacy;
 mod e2e_rendezvous;
 mod e2e_shelves;
+mod e2e_soak;
+mod e2e_store;
 mod e2e_suites;
 mod e2e_swarm;
 mod e2e_trust;
 mod e2e_why;
 
 mod house;
+mod lan;

@@ -157,7 +157,7 @@ impl Host {
 
     /// Whether a peer is kept out for a lie.
     pub fn has_banned(&self, peer: SocketAddr) -> bool {
-        self.pool.snapshot().peers.iter().any(|(addr, _, banned)| *addr == peer && *banned)
+        self.pool.snapshot().peers.iter().any(|met| met.address == peer && met.is_banned)
     }
 }
 

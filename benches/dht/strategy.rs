@@ -205,7 +205,11 @@ impl Run<'_> {
                     self.coming.push(Reverse((until, Event::Look)));
                 }
                 Next::Done => {
-                    let closest: Vec<_> = lookup.closest().map(|(contact, _)| self.net.node(&contact.id)).collect();
+                    let closest: Vec<_> = lookup
+                        .nearest()
+                        .filter(|(_, token)| token.is_some())
+                        .map(|(contact, _)| self.net.node(&contact.id))
+                        .collect();
                     return self.outcome(closest.into_iter());
                 }
             }

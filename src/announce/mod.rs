@@ -53,11 +53,16 @@ pub struct Announcer {
     schedule: Schedule,
     changes: Receiver<Change>,
     holdings: Holdings,
+    /// Whether what is held could not be listed the last time.
+    is_unsure: bool,
     /// What is being told of together, and how to stop that.
     under_way: Vec<UnderWay>,
+    /// How often something was begun to be told.
+    tellings: u64,
 }
 
 struct UnderWay {
+    number: u64,
     topics: Vec<Topic>,
     stop: oneshot::Sender<()>,
 }
@@ -73,14 +78,25 @@ enum Told {
     Stopped,
 }
 
-type Telling = BoxFuture<'static, Vec<(Topic, Told)>>;
+/// The number of a telling, and what came of it.
+type Telling = BoxFuture<'static, (u64, Vec<(Topic, Told)>)>;
 
 impl Announcer {
     /// Announces what the store offers, at the TCP port where peers are served.
     pub fn new(dht: Dht, store: Store, port: u16) -> Self {
         let changes = store.changes();
         let schedule = Schedule::new(rand::random(), Instant::now());
-        Self { dht, store, port, schedule, changes, holdings: Holdings::default(), under_way: Vec::new() }
+        Self {
+            dht,
+            store,
+            port,
+            schedule,
+            changes,
+            holdings: Holdings::default(),
+            is_unsure: false,
+            under_way: Vec::new(),
+            tellings: 0,
+        }
     }
 
     /// Runs until the store is gone.
@@ -91,6 +107,9 @@ impl Announcer {
         loop {
             // Nothing is told of before somebody was able to connect.
             let network = self.dht.snapshot();
+            if self.is_unsure {
+                self.survey().await;
+            }
             if network.moves != moves {
                 moves = network.moves;
                 self.schedule.handle_moved(Instant::now());
@@ -141,16 +160,19 @@ impl Announcer {
             Ok(offered) => offered,
             Err(error) => {
                 tracing::warn!(%error, "what is held cannot be listed; announcements go on as they were");
+                self.is_unsure = true;
                 return sleep(LONELY).await;
             }
         };
+        self.is_unsure = false;
         let hashes: HashSet<_> = offered.iter().map(|listed| listed.expected.hash).collect();
-        let gone: Vec<_> = self.holdings.whole().filter(|hash| !hashes.contains(hash)).collect();
-        gone.into_iter().for_each(|hash| self.remove(hash));
+        // What is new first: a shelf from which the last file goes as the next one comes is told of as before.
         for listed in offered {
             let steps = self.holdings.handle_listed(&listed);
             self.follow(steps);
         }
+        let gone: Vec<_> = self.holdings.whole().filter(|hash| !hashes.contains(hash)).collect();
+        gone.into_iter().for_each(|hash| self.remove(hash));
     }
 
     /// A file is whole. One that may not be told of is none of ours, and whether it may be said later, all are looked at.
@@ -198,21 +220,24 @@ impl Announcer {
     /// Begins to tell of files and shelves together.
     fn tell(&mut self, topics: Vec<Topic>) -> Telling {
         let (stop, stopped) = oneshot::channel();
-        self.under_way.push(UnderWay { topics: topics.clone(), stop });
+        self.tellings += 1;
+        let number = self.tellings;
+        self.under_way.push(UnderWay { number, topics: topics.clone(), stop });
         let telling = tell(self.dht.clone(), self.store.clone(), self.port, topics.clone());
         let telling = async move {
-            tokio::select! {
+            let told = tokio::select! {
                 biased;
                 Ok(()) = stopped => topics.into_iter().map(|topic| (topic, Told::Stopped)).collect(),
                 told = telling => told,
-            }
+            };
+            (number, told)
         };
         telling.boxed()
     }
 
-    fn handle_told(&mut self, told: Vec<(Topic, Told)>) {
+    fn handle_told(&mut self, (number, told): (u64, Vec<(Topic, Told)>)) {
         // Before anything is removed, which would stop what has ended.
-        self.under_way.retain(|telling| !told.iter().any(|(topic, _)| telling.topics.contains(topic)));
+        self.under_way.retain(|telling| telling.number != number);
         for (topic, told) in told {
             match (told, topic) {
                 (Told::To(stored), _) => self.schedule.handle_announced(topic, stored, Instant::now()),

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     archive::{Repository, Shareable, SuiteName, Vouched},
-    dht::{self, Found, Shelf},
+    dht::{self, Found, Shelf, Terms},
     hash::{Expected, Hasher, PIECE_SIZE, Verified},
     store::{self, Lent, Partial},
 };
@@ -63,7 +63,7 @@ fn lend(store: &Store, bytes: &[u8]) -> Partial {
 async fn search(dht: &Dht, file: Shareable) -> Vec<Found> {
     let mut search = match dht::is_shelved(file.expected()) {
         true => dht.look_at(Shelf::of(SuiteName::default(), &file.hash())),
-        false => dht.lookup(file),
+        false => dht.lookup(file, Terms::default()),
     };
     let mut found = Vec::new();
     while let Some(one) = search.recv().await {

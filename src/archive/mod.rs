@@ -11,13 +11,14 @@ mod by_hash;
 mod checksums;
 mod clearsign;
 mod compression;
-mod date;
+pub mod date;
 pub mod deb822;
 #[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzz;
 mod index;
 mod keyring;
 mod location;
+mod passwords;
 pub mod path;
 mod pins;
 mod release;
@@ -37,6 +38,7 @@ pub use compression::{Compression, decompress};
 pub use index::{Entries, Entry, IndexKind, MAX_UNPACKED, Package, entries, index_kind};
 pub use keyring::{BadFingerprint, BadKeyring, Fingerprint, Keyring, MAX_KEYRING, Pick, Signers};
 pub use location::{BadLocation, Location};
+pub use passwords::password_hosts;
 pub use pins::Pin;
 pub use release::{BadRelease, MAX_RELEASE, NoKey, Place, Release, Verdict, verify_detached, verify_inrelease};
 pub use repository::{Repository, is_release};
@@ -47,7 +49,7 @@ pub use sources::{
 };
 pub use suite_name::SuiteName;
 pub use trust::Trust;
-pub use validity::Validity;
+pub use validity::{Validity, is_no};
 pub use vouched::{Privacy, Shareable, Vouched};
 
 #[cfg(test)]

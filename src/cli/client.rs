@@ -1,4 +1,4 @@
-//! The local API's client: one `GET`, over HTTP/1.1 (RFC 9112), to a daemon on this host.
+//! The local API's client: one request, over HTTP/1.1 (RFC 9112), to a daemon on this host.
 //!
 //! It trusts no one's length and waits for no one for ever: another program may listen where the daemon should.
 #![expect(
@@ -19,6 +19,8 @@ use super::Failure;
 const CONNECT: Duration = Duration::from_secs(3);
 /// How long an answer may take; one that goes through the whole catalogue of a busy machine takes a while.
 const ANSWER: Duration = Duration::from_secs(30);
+/// How long something may take to be done: a part of a large store is hashed, or a file is fetched again.
+const DONE: Duration = Duration::from_secs(600);
 /// Largest answer, in bytes.
 const MAX_ANSWER: usize = 16 << 20;
 /// Fields of an answer's head at most.
@@ -44,11 +46,27 @@ impl Reply {
 
 /// Asks the first of the addresses at which somebody listens.
 pub fn get(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
+    ask(listen, "GET", target, ANSWER)
+}
+
+/// Has something done by the first of the addresses at which somebody listens.
+pub fn post(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
+    ask(listen, "POST", target, DONE)
+}
+
+fn ask(listen: &[SocketAddr], method: &str, target: &str, patience: Duration) -> Result<Reply, Failure> {
     let mut refusals = Vec::new();
     for &address in listen {
         let address = reachable(address);
         match TcpStream::connect_timeout(&address, CONNECT) {
-            Ok(stream) => return speak(stream, address, target).map_err(|error| unanswered(address, &error)),
+            Ok(stream) => {
+                let request = format!(
+                    "{method} {target} HTTP/1.1\r\nHost: {address}\r\nAccept: application/json\r\n\
+                     Content-Length: 0\r\nConnection: close\r\n\r\n"
+                );
+                return speak(stream, address, request.as_bytes(), patience)
+                    .map_err(|error| unanswered(address, &error, patience));
+            }
             Err(error) => refusals.push(format!("{address} ({error})")),
         }
     }
@@ -59,7 +77,7 @@ pub fn get(listen: &[SocketAddr], target: &str) -> Result<Reply, Failure> {
 }
 
 /// An address that stands for all of this host's is reached at its loopback one.
-fn reachable(listen: SocketAddr) -> SocketAddr {
+pub fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
@@ -68,21 +86,19 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listen.port())
 }
 
-fn unanswered(address: SocketAddr, error: &io::Error) -> Failure {
+fn unanswered(address: SocketAddr, error: &io::Error, patience: Duration) -> Failure {
     let how = match error.kind() {
         io::ErrorKind::InvalidData => "is no apt-huddle of this version".to_owned(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("gave no answer in {} s", ANSWER.as_secs()),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => format!("gave no answer in {} s", patience.as_secs()),
         _ => format!("gave no answer: {error}"),
     };
     Failure::Daemon(format!("what listens at {address} {how}"))
 }
 
-fn speak(mut stream: TcpStream, from: SocketAddr, target: &str) -> io::Result<Reply> {
-    let deadline = Instant::now() + ANSWER;
-    stream.set_write_timeout(Some(ANSWER))?;
-    let request =
-        format!("GET {target} HTTP/1.1\r\nHost: {from}\r\nAccept: application/json\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
+fn speak(mut stream: TcpStream, from: SocketAddr, request: &[u8], patience: Duration) -> io::Result<Reply> {
+    let deadline = Instant::now() + patience;
+    stream.set_write_timeout(Some(patience))?;
+    stream.write_all(request)?;
     let mut bytes = Vec::new();
     let mut chunk = [0; 16 * 1024];
     loop {

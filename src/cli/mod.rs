@@ -1,10 +1,17 @@
 //! The command line: what may be asked of a daemon from a terminal, and how it is told.
 
+mod apt;
 mod client;
+pub mod config;
 pub mod dht;
+pub mod doctor;
+pub mod keep;
 mod lookup;
+mod peers;
+pub mod sources;
 mod status;
 mod text;
+mod watch;
 mod why;
 
 use std::{io, net::SocketAddr, path::PathBuf};
@@ -15,6 +22,9 @@ use serde::de::DeserializeOwned;
 use crate::{config::Config, hash::ContentHash, status::why::Trouble};
 
 use client::Reply;
+pub use text::Paint;
+
+pub use watch::watch;
 
 /// Peer-to-peer proxy for Debian archives.
 #[derive(Debug, Parser)]
@@ -51,6 +61,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Say which way apt goes to each of its sources, and lead their addresses through the daemon, or back.
+    Sources(sources::Args),
+    /// Look for what is wrong, and say what to do about it.
+    Doctor {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the configuration that holds, and where each value is from.
+    Config {
+        /// What to do with it instead.
+        #[command(subcommand)]
+        task: Option<config::Task>,
+    },
     /// Probe a DHT, ours or Mainline, without a daemon.
     Dht(dht::Tool),
     /// Print what a shell needs to complete this program's arguments.
@@ -59,8 +83,20 @@ pub enum Command {
         /// Which shell.
         shell: clap_complete::Shell,
     },
+    /// See, choose, check and bring in what the daemon holds.
+    #[command(flatten)]
+    Keep(keep::Tool),
     /// Say what the running daemon does.
     Status {
+        /// Show it again and again, once a second, until Ctrl-C.
+        #[arg(long)]
+        watch: bool,
+        /// Print the daemon's answer as it is.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the peers: what they gave and took, how quick they are, who is banned.
+    Peers {
         /// Print the daemon's answer as it is.
         #[arg(long)]
         json: bool,
@@ -115,6 +151,19 @@ pub fn status(config: &Config, json: bool) -> Result<Outcome, Failure> {
     let reply = client::get(&config.proxy.listen, status::TARGET)?;
     let report = understood(&reply)?;
     let text = if json { reply.as_is() } else { status::render(&report) };
+    Ok(Outcome { text, good: true })
+}
+
+/// What the daemon of this configuration does.
+fn report(config: &Config) -> Result<crate::status::report::Report, Failure> {
+    understood(&client::get(&config.proxy.listen, status::TARGET)?)
+}
+
+/// Asks the daemon of this configuration who is there.
+pub fn peers(config: &Config, json: bool) -> Result<Outcome, Failure> {
+    let reply = client::get(&config.proxy.listen, peers::TARGET)?;
+    let list = understood(&reply)?;
+    let text = if json { reply.as_is() } else { peers::render(&list) };
     Ok(Outcome { text, good: true })
 }
 

@@ -1,9 +1,41 @@
 //! Text for a terminal: labelled lines of 80 columns at most, without anything that a terminal obeys.
 
+use std::{
+    env,
+    io::{self, IsTerminal},
+};
+
 /// Columns of a terminal.
 const WIDTH: usize = 80;
 /// Column in which what a label names begins; a SHA-256 fits behind it.
 const INDENT: usize = 15;
+
+/// Whether colors are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Paint {
+    /// They would be in the way: of a file, of a program, or of a person who set `NO_COLOR` (no-color.org).
+    Plain,
+    /// They are.
+    Color,
+}
+
+impl Paint {
+    /// As a terminal, or what is there in its place, can show them.
+    pub fn of_stdout() -> Self {
+        let is_wanted = env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && env::var_os("TERM").is_some_and(|terminal| terminal != "dumb");
+        if is_wanted && io::stdout().is_terminal() { Self::Color } else { Self::Plain }
+    }
+
+    /// A word of a color, an attribute of ECMA-48's SGR, with spaces behind it up to a width.
+    pub fn word(self, word: &str, width: usize, color: &str) -> String {
+        let gap = " ".repeat(width.saturating_sub(word.chars().count()));
+        match self {
+            Self::Plain => format!("{word}{gap}"),
+            Self::Color => format!("\x1b[{color}m{word}\x1b[0m{gap}"),
+        }
+    }
+}
 
 /// A text as it grows.
 #[derive(Debug, Default)]
@@ -24,12 +56,17 @@ impl Text {
 
     /// What a label names, one line or more for each of the parts.
     pub fn item<'a>(&mut self, label: &str, parts: impl IntoIterator<Item = &'a str>) {
-        self.0.push_str(&format!("  {label:<width$}", width = INDENT - 2));
+        self.row(&format!("  {label:<width$}", width = INDENT - 2), INDENT, parts);
+    }
+
+    /// The same behind a head that takes so many columns on the screen.
+    pub fn row<'a>(&mut self, head: &str, columns: usize, parts: impl IntoIterator<Item = &'a str>) {
+        self.0.push_str(head);
         let mut parts = parts.into_iter().filter(|part| !part.is_empty());
-        self.wrapped(INDENT, parts.next().unwrap_or("-"));
+        self.wrapped(columns, parts.next().unwrap_or("-"));
         for part in parts {
-            self.0.push_str(&" ".repeat(INDENT));
-            self.wrapped(INDENT, part);
+            self.0.push_str(&" ".repeat(columns));
+            self.wrapped(columns, part);
         }
     }
 
@@ -95,6 +132,12 @@ mod tests {
             ["word"; 7].join(" ")
         );
         assert_eq!(text.into_string(), expected);
+    }
+
+    #[test]
+    fn a_word_takes_its_width_whether_it_is_in_color_or_not() {
+        assert_eq!(Paint::Plain.word("ok", 4, "32"), "ok  ");
+        assert_eq!(Paint::Color.word("ok", 4, "32"), "\x1b[32mok\x1b[0m  ");
     }
 
     #[test]

@@ -3,7 +3,6 @@
 //! systemd opens the door before the daemon runs (sd_listen_fds(3)), and a daemon that begins anew hands its door to
 //! itself in the same way. So apt never finds the port closed. What is handed over takes the place of the entry of
 //! `[proxy] listen` with the same address, or comes beside them.
-#![expect(clippy::disallowed_methods, clippy::disallowed_types, reason = "the process's sockets")]
 
 use std::{
     env, io,
@@ -16,12 +15,14 @@ use std::{
     process::{self, Command},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use listenfd::ListenFd;
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::config::Config;
+
+use super::trouble;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 1024;
@@ -132,9 +133,7 @@ fn listen(at: SocketAddr, section: &str) -> Result<TcpListener> {
         }
         other => other,
     };
-    opened.with_context(|| {
-        format!("cannot listen on {at}: is another apt-huddle running? See listen in section [{section}]")
-    })
+    opened.map_err(|error| anyhow!(trouble::of_listening(at, section, &error)))
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {

@@ -213,11 +213,6 @@ impl Lookup {
         }
     }
 
-    /// The nearest nodes that answered with a token: where to store.
-    pub fn closest(&self) -> impl Iterator<Item = (Contact, &[u8])> {
-        self.nearest().filter_map(|(contact, token)| Some((contact, token?)))
-    }
-
     /// The nearest nodes that answered, nearest first, each with its token, if it gave one.
     pub fn nearest(&self) -> impl Iterator<Item = (Contact, Option<&[u8]>)> {
         nearest_of(self.answered(), self.target, self.reach)

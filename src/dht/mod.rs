@@ -285,12 +285,8 @@ impl Dht {
 
     /// Looks for holders and piece hashes of a file. Each comes once, as soon as it is known; the channel closes when the
     /// search is over, at once when there is nobody to ask. To drop it ends the search, its questions and its turn.
-    pub fn lookup(&self, file: Shareable) -> mpsc::Receiver<Found> {
-        self.lookup_on(Terms::default(), file)
-    }
-
-    /// The same on terms of one's own. Searches under way are bounded, those that wait for their turn as well.
-    pub fn lookup_on(&self, terms: Terms, file: Shareable) -> mpsc::Receiver<Found> {
+    /// Searches under way are bounded, those that wait for their turn as well.
+    pub fn lookup(&self, file: Shareable, terms: Terms) -> mpsc::Receiver<Found> {
         self.find(*file.expected(), terms)
     }
 

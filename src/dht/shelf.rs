@@ -21,9 +21,9 @@
 //! A suite that a million hosts share fills its keys: storers keep some holders and give a part by lot, so that the asking is
 //! spread, and any of them is as good as the others.
 //!
-//! **Privacy.** The DHT learns the suite and five bits of what is looked for or held, and never which version. Peers are
-//! shown hashes, and only by hosts that would be told to whoever announces a key of the file, too. All keys depend on the network's
-//! secret. The domain of the hash is another than that of files, so that no file's key is a shelf's.
+//! **Privacy.** The DHT learns the suite and five bits of what is looked for or held, and never which version. The hashes
+//! themselves are shown to a few peers of the shelf; by a key of its own, a file would be shown to all who store that key. All
+//! keys depend on the network's secret. The domain of the hash is another than that of files, so that no file's key is a shelf's.
 
 use crate::{
     archive::{Shareable, SuiteName},

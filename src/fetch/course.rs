@@ -15,6 +15,8 @@
 //! tail meets it; so it is given out by and by, that no reader waits so long for a byte as to give up. Once bytes that were released turn out wrong, readers are cut, and from then on nothing is
 //! released that is not proven.
 
+mod earlier;
+mod sent;
 mod stream;
 
 use std::{
@@ -25,13 +27,14 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::hash::{ContentHash, Expected, PieceChain, Pieces, Verified};
+use crate::hash::{Expected, PieceChain, Pieces, Verified};
 
 use super::{
-    ledger::{Finding, Grade, Ledger, MIRROR, Ruling, SourceId},
+    ledger::{EARLIER, Finding, Grade, Ledger, MIRROR, Ruling, SourceId},
     plan::{Call, Measure, MirrorUse, Plan, Wish},
 };
 
+pub use sent::Sent;
 use stream::Streaming;
 
 /// Bytes held back until the whole file is proven, so that no reader ever completes a wrong one.
@@ -188,6 +191,11 @@ impl Course {
     /// Pieces still to be fetched.
     pub fn missing(&self) -> usize {
         self.ledger.missing()
+    }
+
+    /// Who sent the bytes of that piece that are on disk, if any are.
+    pub fn sender(&self, piece: usize) -> Option<SourceId> {
+        self.ledger.sender(piece)
     }
 
     /// The first of the bytes that readers had and that were wrong, if any were.
@@ -427,8 +435,10 @@ impl Course {
     }
 
     fn leave_out(&mut self, peer: SourceId) {
-        self.plan.handle_gone(peer);
-        self.deeds.push_back(Deed::Pause { source: peer });
+        if peer != EARLIER {
+            self.plan.handle_gone(peer);
+            self.deeds.push_back(Deed::Pause { source: peer });
+        }
     }
 
     /// Bytes from there on that readers may already have are wrong: they are cut, and the next get proven bytes only.
@@ -469,15 +479,4 @@ impl Course {
             self.deeds.push_back(Deed::Release { until });
         }
     }
-}
-
-/// A piece as a peer sent it.
-#[derive(Debug, Clone)]
-pub struct Sent {
-    /// The bytes, of the piece's length.
-    pub bytes: Bytes,
-    /// The digest of the chain that the peer stands for, when it named one.
-    pub chain: Option<ContentHash>,
-    /// Whether it answers for the bytes.
-    pub grade: Grade,
 }

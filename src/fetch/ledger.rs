@@ -26,6 +26,8 @@
 //! mirror's bytes as unproven ([`Grade::Raw`]) answers for nothing and is never convicted for them.
 
 mod blame;
+mod doubt;
+mod earlier;
 mod forks;
 
 use std::collections::{HashMap, HashSet};
@@ -33,6 +35,7 @@ use std::collections::{HashMap, HashSet};
 use crate::hash::{Expected, PieceChain, State, Step, Verified};
 
 use blame::Dispute;
+pub use earlier::EARLIER;
 use forks::Claim;
 
 /// A source of bytes within one download.
@@ -151,6 +154,8 @@ pub struct Ledger {
     /// To be convicted as soon as the anchor stands still.
     liars: Vec<(SourceId, usize)>,
     findings: Vec<Finding>,
+    /// Pieces of which something else is known than before.
+    changed: Vec<usize>,
 }
 
 impl Ledger {
@@ -172,6 +177,7 @@ impl Ledger {
             convicted: HashSet::new(),
             liars: Vec::new(),
             findings: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -183,6 +189,11 @@ impl Ledger {
     /// Whether that piece has still to be fetched.
     pub fn is_missing(&self, piece: usize) -> bool {
         self.slots[piece] == Slot::Missing
+    }
+
+    /// Who sent the bytes of that piece that are on disk, if any are.
+    pub fn sender(&self, piece: usize) -> Option<SourceId> {
+        self.slots[piece].sender().map(|(source, _)| source)
     }
 
     /// Pieces still to be fetched.
@@ -322,50 +333,6 @@ impl Ledger {
         self.front >= self.anchor && self.front_state != self.proven_state(self.front) && self.claims.is_empty()
     }
 
-    /// Nobody can say which piece of the front is false: what peers sent and is not proven is thrown away, what the
-    /// mirror sent is judged again from the first piece on. Says who is left out for it: the mirror, if it was alone.
-    pub fn handle_distrust(&mut self) -> HashSet<SourceId> {
-        let senders = |ledger: &Self| -> HashSet<SourceId> {
-            ledger.slots[..ledger.anchor].iter().filter_map(|slot| slot.sender().map(|(source, _)| source)).collect()
-        };
-        let mut distrusted = senders(self);
-        if distrusted.iter().any(|source| *source != MIRROR) {
-            distrusted.remove(&MIRROR);
-        }
-        for piece in 0..self.anchor {
-            match self.slots[piece].sender() {
-                Some((source, grade)) if distrusted.contains(&source) => {
-                    self.put(piece, Slot::Missing);
-                    self.findings.push(Finding::Discarded { source, grade, piece });
-                }
-                Some((source, grade)) => self.put(piece, Slot::Raw { source, grade }),
-                None => {}
-            }
-        }
-        (self.front, self.front_state) = (0, State::INITIAL);
-        self.read_raw_front();
-        distrusted
-    }
-
-    /// What the mirror sent is not of the file that it has now: all of it that is not proven is thrown away.
-    /// Says which pieces.
-    pub fn handle_mirror_changed(&mut self) -> Vec<usize> {
-        let mut forgotten = Vec::new();
-        for piece in 0..self.anchor {
-            match self.slots[piece].sender() {
-                Some((MIRROR, _)) => {
-                    self.put(piece, Slot::Missing);
-                    forgotten.push(piece);
-                }
-                Some((source, grade @ Grade::Raw)) => self.put(piece, Slot::Raw { source, grade }),
-                _ => {}
-            }
-        }
-        (self.front, self.front_state) = (0, State::INITIAL);
-        self.extend_front();
-        forgotten
-    }
-
     /// The states that the bytes of a piece may be hashed from: known from the front, or claimed.
     fn states_before(&self, piece: usize) -> Vec<State> {
         let mut states: Vec<State> = Vec::new();
@@ -410,6 +377,7 @@ impl Ledger {
         };
         self.missing = self.missing + weight(&slot).0 - weight(&old).0;
         self.unproven = self.unproven + weight(&slot).1 - weight(&old).1;
+        self.changed.push(piece);
     }
 
     fn hold(&mut self, step: Step, source: SourceId, grade: Grade, bytes: Option<&[u8]>) {

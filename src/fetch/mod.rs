@@ -8,7 +8,7 @@
 //!
 //! [`Fetcher`] is the handle: one flight a file, however many ask. [`plan`] decides whom to ask for what, [`ledger`] what
 //! the answers prove, [`course`] joins the two; they are machines without clock or sockets. `io/` is their driver.
-#![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight")]
+#![expect(clippy::disallowed_methods, reason = "the handle starts one task a flight, and notes when")]
 
 mod audience;
 pub mod course;
@@ -24,6 +24,7 @@ use std::{
     collections::{HashMap, HashSet},
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
 };
 
 use futures_util::stream::BoxStream;
@@ -40,10 +41,12 @@ use crate::{
 pub use course::SAFETY_CATCH;
 pub use crowd::is_dialled;
 use io::doubts::Doubts;
+use io::live::Live;
 pub use io::{
     doubts::Unproven,
     growing::{Cut, Failure, Growing, Progress},
-    tally::{Outcome, Report, Snapshot, Tally},
+    live::{MAX_CELLS, Map, Picture, Source},
+    tally::{MirrorReason, Outcome, Report, Snapshot, Tally},
 };
 pub use plan::{MirrorUse, STALEMATE};
 use routes::Routes;
@@ -106,6 +109,7 @@ pub struct Lead {
     vouched: Vouched,
     growing: Growing,
     progress: watch::Sender<Progress>,
+    live: Arc<Live>,
     shared: Arc<Shared>,
 }
 
@@ -133,7 +137,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    flights: HashMap<ContentHash, Growing>,
+    flights: HashMap<ContentHash, (Growing, Arc<Live>)>,
     /// Files of which a reader was cut once; further readers get proven bytes only.
     cuts: HashSet<ContentHash>,
 }
@@ -172,15 +176,17 @@ impl Fetcher {
     pub fn claim(&self, vouched: &Vouched) -> Claim {
         let hash = vouched.expected().hash;
         let mut state = self.shared.lock();
-        if let Some(growing) = state.flights.get(&hash) {
+        if let Some((growing, _)) = state.flights.get(&hash) {
             return Claim::Follow(growing.clone());
         }
         if state.flights.len() >= MAX_FLIGHTS {
             return Claim::Full;
         }
         let (progress, growing) = Growing::new(*vouched.expected());
-        state.flights.insert(hash, growing.clone());
-        Claim::Lead(Lead { vouched: vouched.clone(), growing, progress, shared: self.shared.clone() })
+        let repository = vouched.repository().to_string();
+        let live = Arc::new(Live::new(vouched.path(), &repository, *vouched.expected(), Instant::now()));
+        state.flights.insert(hash, (growing.clone(), live.clone()));
+        Claim::Lead(Lead { vouched: vouched.clone(), growing, progress, live, shared: self.shared.clone() })
     }
 
     /// Starts a download. It goes on when its first reader leaves. Holders of a file that is not shareable are ignored.
@@ -225,8 +231,11 @@ impl Fetcher {
 
     /// What was brought so far, and what is on its way.
     pub fn snapshot(&self) -> Snapshot {
-        let under_way = self.shared.lock().flights.len();
-        self.shared.tally.snapshot(under_way)
+        let flights: Vec<_> = self.shared.lock().flights.values().map(|(_, live)| live.clone()).collect();
+        let now = Instant::now();
+        let mut live: Vec<_> = flights.iter().map(|live| live.picture(now)).collect();
+        live.sort_by(|a, b| (b.since, &a.path).cmp(&(a.since, &b.path)));
+        self.shared.tally.snapshot(live)
     }
 
     /// Bytes of a mirror that went past this station, straight to a client.

@@ -230,6 +230,9 @@ impl Flow {
                 store.name_suite(repository, suite_dir, SuiteName::from(&release))?;
             }
             let is_latest = recorded != Recorded::Older && store.pin(&pin, date)?;
+            if is_latest {
+                store.keep_valid_until(repository, suite_dir, date, release.valid_until())?;
+            }
             Ok::<_, StoreError>((recorded, is_latest.then_some(pin)))
         });
         let (recorded, pin) = recorded.await?;

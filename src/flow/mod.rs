@@ -14,6 +14,7 @@ mod lists;
 pub mod read;
 pub mod shelves;
 mod texts;
+pub mod usage;
 
 use std::{
     sync::{
@@ -32,7 +33,7 @@ use tokio::{
 
 use crate::{
     archive::{self, Location, Privacy, Repository, Shareable, Vouched},
-    dht::{self, Dht, Found, Terms},
+    dht::{self, Dht, Found, Priority, Terms},
     fetch::{Claim, Failure, Fetcher, Holder, Origin, STALEMATE},
     hash::ContentHash,
     mirror::{
@@ -74,6 +75,11 @@ impl Ask {
     /// Whether the origin is asked with a password: then everything of it is the client's own business.
     fn is_private(&self) -> bool {
         self.location.credentials().is_some() || self.headers.contains_key(mirror::header::AUTHORIZATION)
+    }
+
+    /// Why it is passed on when nobody vouches for it.
+    fn why_passed(&self) -> usage::Reason {
+        if self.location.query().is_some() { usage::Reason::Query } else { usage::Reason::NotVouched }
     }
 }
 
@@ -147,6 +153,7 @@ struct Shared {
     /// Repositories of which an index is being learned now, one entry an index.
     busy: watch::Sender<Vec<Repository>>,
     from_store: AtomicU64,
+    usage: usage::Counters,
     ahead: ahead::Seats,
 }
 
@@ -163,6 +170,7 @@ impl Flow {
             learning: Learning::default(),
             busy: watch::Sender::default(),
             from_store: AtomicU64::new(0),
+            usage: usage::Counters::default(),
             ahead: ahead::Seats::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -170,7 +178,9 @@ impl Flow {
 
     /// Answers one request.
     pub async fn serve(&self, ask: Ask) -> Answer {
+        self.shared.usage.count();
         if ask.is_private() {
+            self.shared.usage.pass(&ask.location, usage::Reason::Password);
             return self.pass_through(ask).await;
         }
         let promised = self.promise(&ask.location).await;
@@ -178,7 +188,10 @@ impl Flow {
         if promised.is_none() && archive::is_release(&ask.location) {
             return self.release(ask).await;
         }
-        let Some(vouched) = promised else { return self.pass_through(ask).await };
+        let Some(vouched) = promised else {
+            self.shared.usage.pass(&ask.location, ask.why_passed());
+            return self.pass_through(ask).await;
+        };
         if let Some(blob) = self.open(&vouched).await {
             self.learn_held(&vouched);
             return Answer::Held(blob);
@@ -199,6 +212,16 @@ impl Flow {
     /// Bytes that clients were given from the store.
     pub fn from_store(&self) -> u64 {
         self.shared.from_store.load(Relaxed)
+    }
+
+    /// How apt uses this daemon.
+    pub fn usage(&self) -> usage::Usage {
+        self.shared.usage.usage()
+    }
+
+    /// What was only passed on lately, the latest first.
+    pub fn passed_on(&self) -> Vec<usage::Passed> {
+        self.shared.usage.passed()
     }
 
     /// A client was given bytes from the store.
@@ -305,7 +328,11 @@ impl Flow {
         let dht = self.shared.stations.dht.as_ref().filter(|dht| dht.snapshot().nodes() > 0)?;
         match &self.shared.shelves {
             Some(shelves) if dht::is_shelved(file.expected()) => Some(shelves.search(file)),
-            _ => Some(dht.lookup_on(Terms { anew: again, ..Terms::default() }, file)),
+            _ => {
+                // Who looks again has a source already.
+                let priority = if again { Priority::Ahead } else { Priority::Urgent };
+                Some(dht.lookup(file, Terms { priority, anew: again, ..Terms::default() }))
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod holds;
 mod keep;
+mod met;
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -22,6 +23,8 @@ use tokio::{
 };
 
 use crate::{hash::PIECE_SIZE, seal::Seal};
+
+pub use met::{Met, Snapshot};
 
 use super::{
     owed::{Owed, SILENCE},
@@ -111,15 +114,6 @@ struct Waiting {
     reply: oneshot::Sender<Result<Answer, Failure>>,
 }
 
-/// What a person wants to know of the peers.
-#[derive(Debug, Clone, Default)]
-pub struct Snapshot {
-    /// Connections open now.
-    pub connections: usize,
-    /// Every peer met, with its record and whether it is banned.
-    pub peers: Vec<(SocketAddr, Standing, bool)>,
-}
-
 impl Pool {
     /// An empty pool. `bind` is the own address to dial from, if the daemon listens on one only.
     pub fn new(bind: Option<IpAddr>) -> Self {
@@ -197,7 +191,15 @@ impl Pool {
         let peers = state.standings.iter();
         Snapshot {
             connections: state.connections.values().filter(|connection| !connection.is_closed()).count(),
-            peers: peers.map(|(peer, standing)| (*peer, *standing, state.standings.is_banned(*peer, now))).collect(),
+            peers: peers
+                .map(|(&address, standing)| Met {
+                    address,
+                    standing: *standing,
+                    is_banned: state.standings.is_banned(address, now),
+                    banned_for: standing.banned_for(now),
+                    is_connected: state.connections.get(&address).is_some_and(|connection| !connection.is_closed()),
+                })
+                .collect(),
         }
     }
 

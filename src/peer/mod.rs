@@ -11,5 +11,5 @@ mod owed;
 pub mod pipeline;
 pub mod standing;
 
-pub use io::{Failure, Pool, Snapshot};
+pub use io::{Failure, Met, Pool, Snapshot};
 pub use pipeline::{Answer, Ask, MAX_HOLDS, Question};

@@ -14,7 +14,6 @@
 //!  Host: 192.0.2.7:9978                Content-Length: 96       the chain; 0 when an unfinished holder has none
 //!                                      X-Huddle-Chain: <sha256 of it>
 //!                                      X-Huddle-Have: 05        of an unfinished holder: its pieces, in hexadecimal
-//! ```
 //!
 //!  POST /~/have HTTP/1.1              HTTP/1.1 200 OK
 //!  Host: 192.0.2.7:9978               Content-Length: 1        one bit each, the lowest of each byte first
@@ -23,7 +22,8 @@
 //!  32 bytes for each hash
 //! ```
 //!
-//! In a private network every request carries a field more (see [`crate::seal`]). A peer without `X-Huddle-Have` has the whole file. The set's bytes are those of [`Pieces`].
+//! In a private network every request carries a field more (see [`crate::seal`]). A peer without `X-Huddle-Have` has the
+//! whole file. The set's bytes are those of [`Pieces`].
 //!
 //! **Security.** The reader is strict: what is not exactly the answer to the ask is a [`Violation`] and ends the
 //! connection. A body's length is known before its first byte is kept, so memory is bounded by what was asked.

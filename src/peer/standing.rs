@@ -72,6 +72,11 @@ impl Standing {
         }
     }
 
+    /// For how long a false piece or state of its keeps it out still.
+    pub fn banned_for(&self, now: Instant) -> Option<Duration> {
+        self.banned_until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
+    }
+
     /// Whether a false piece or state of its keeps it out.
     pub fn is_banned(&self, now: Instant) -> bool {
         self.banned_until.is_some_and(|until| now < until)

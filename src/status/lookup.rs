@@ -11,6 +11,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout_at;
+use utoipa::ToSchema;
 
 use crate::{dht::Found, hash::ContentHash, store::StoreError};
 
@@ -20,13 +21,15 @@ use super::Window;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What was found.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = LookupAnswer)]
 pub struct Answer {
     /// The file.
     pub sha256: String,
     /// Why nobody was asked, if so.
     pub not_asked: Option<NotAsked>,
     /// Where peers serve it, as they say, first found first.
+    #[schema(value_type = Vec<String>)]
     pub holders: Vec<SocketAddr>,
     /// Claims of its piece hashes that fit its size.
     pub chains: usize,
@@ -37,7 +40,7 @@ pub struct Answer {
 }
 
 /// Why a file is not asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NotAsked {
     /// No archive's signature covers it, as far as is known.

@@ -1,40 +1,60 @@
 //! Everything that the page says, as data: `GET /api/v1/status`.
 
 use std::{
-    net::SocketAddr,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    net::{IpAddr, SocketAddr},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use crate::{dht, fetch, flow::learn::Refusal, mirror::breaker::Failing, store};
+use crate::{dht, fetch, flow::learn::Refusal};
 
-use super::Window;
+pub use super::reasons::{MirrorReason, PassReason};
 
 /// The daemon at one moment.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Report {
     /// Version of the program.
     pub version: String,
+    /// The moment, in seconds since 1970.
+    pub at: u64,
     /// Seconds since the start.
     pub uptime: u64,
     /// Where apt is served.
+    #[schema(value_type = Vec<String>)]
     pub listen: Vec<SocketAddr>,
     /// Where peers are served; empty when nothing is shared.
+    #[schema(value_type = Vec<String>)]
     pub peer_listen: Vec<SocketAddr>,
+    /// Whether apt uses it.
+    pub apt: AptUse,
     /// Bytes, since the start.
     pub bytes: Bytes,
+    /// Bytes by day, over restarts.
+    pub saved: Saved,
     /// The network of peers.
     pub dht: Option<Network>,
-    /// Every peer met since the start, those that gave most first.
+    /// Every peer known, those that gave most first.
     pub peers: Vec<Peer>,
+    /// Addresses that took something and are none of these peers', those that took most first.
+    pub takers: Vec<Taker>,
+    /// Connections to peers that are open.
+    pub connections: usize,
     /// Mirrors that failed when they were last asked.
-    #[serde(default)]
     pub failing_mirrors: Vec<FailingMirror>,
     /// Downloads under way.
     pub under_way: usize,
+    /// What is on its way, the one asked for first at the front.
+    pub live: Vec<Transfer>,
+    /// Downloads since the start.
+    pub downloads: Downloads,
+    /// What peers asked for since the start.
+    pub uploads: Uploads,
     /// The latest downloads, newest first.
     pub recent: Vec<Download>,
+    /// What was passed on from a mirror, neither kept nor shared, newest first.
+    pub passed: Vec<Passed>,
     /// What is kept.
     pub store: Kept,
     /// The suites that are known.
@@ -45,11 +65,59 @@ pub struct Report {
     pub refusals: Vec<Refused>,
 }
 
+/// Whether apt uses the daemon.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct AptUse {
+    /// Requests since the start.
+    pub requests: u64,
+    /// When the last one came, in seconds since 1970.
+    pub last: Option<u64>,
+}
+
+/// What was saved, by days of UTC and over restarts.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Saved {
+    /// Today.
+    pub today: Volume,
+    /// The last thirty days, today among them.
+    pub month: Volume,
+    /// Since the store was made.
+    pub ever: Volume,
+    /// The last thirty days one by one, today last.
+    pub days: Vec<DayVolume>,
+}
+
+/// Bytes, by where they came from; none is counted twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Volume {
+    /// From peers beyond the LAN.
+    pub peers: u64,
+    /// From peers in the LAN.
+    pub lan: u64,
+    /// From the store.
+    pub store: u64,
+    /// From mirrors.
+    pub mirror: u64,
+    /// To peers.
+    pub up: u64,
+}
+
+/// One day.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct DayVolume {
+    /// As `2026-07-11`.
+    pub day: String,
+    /// What came, and what went.
+    pub bytes: Volume,
+}
+
 /// Bytes, since the start.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Bytes {
     /// Proven bytes that peers brought.
     pub from_peers: u64,
+    /// Of these, the bytes of peers in the LAN.
+    pub from_lan: u64,
     /// Bytes that mirrors brought.
     pub from_mirror: u64,
     /// Bytes that apt was given from the store.
@@ -61,41 +129,132 @@ pub struct Bytes {
 }
 
 /// The network of peers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Network {
     /// Nodes known that answer.
     pub nodes: usize,
-    /// The figures in full.
-    #[serde(flatten)]
-    pub figures: dht::Snapshot,
+    /// Of these, over IPv4.
+    pub nodes_v4: usize,
+    /// Of these, over IPv6.
+    pub nodes_v6: usize,
+    /// Keys and items stored for others.
+    pub stored: usize,
+    /// Questions of others that were answered.
+    pub queries_in: u64,
+    /// Questions that were asked.
+    pub queries_out: u64,
+    /// Datagrams that were not of this network, or beyond a budget.
+    pub dropped: u64,
+    /// Searches and announcements under way.
+    pub searching: usize,
+    /// Median time of the last searches to their end, in milliseconds.
+    pub lookup_p50_ms: Option<f64>,
+    /// The time that one in twenty of them exceeded, in milliseconds.
+    pub lookup_p95_ms: Option<f64>,
+    /// The own addresses, as other nodes see them.
+    #[schema(value_type = Vec<String>)]
+    pub external: Vec<SocketAddr>,
+    /// Whether others can connect over IPv4 to the port where peers are served; none when nothing is served.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub reachable_v4: Option<dht::Reachability>,
+    /// The same over IPv6.
+    #[schema(value_type = Option<serde_json::Value>)]
+    pub reachable_v6: Option<dht::Reachability>,
+    /// How many nodes the network has, estimated by how densely they stand.
+    pub estimate: usize,
+    /// How often the own address was another one than before.
+    pub moves: u32,
 }
 
 /// What others found of the port where peers are served, by family.
 pub fn reachability(report: &Report) -> impl Iterator<Item = (&'static str, dht::Reachability)> {
-    let figures =
-        report.dht.as_ref().map(|dht| [("IPv4", dht.figures.reachable_v4), ("IPv6", dht.figures.reachable_v6)]);
+    let figures = report.dht.as_ref().map(|dht| [("IPv4", dht.reachable_v4), ("IPv6", dht.reachable_v6)]);
     figures.into_iter().flatten().filter_map(|(family, state)| Some((family, state?)))
 }
 
 /// A peer that was met.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Peer {
     /// Its address.
+    #[schema(value_type = String)]
     pub address: SocketAddr,
+    /// Whether that is a private, link-local or loopback one.
+    pub is_lan: bool,
+    /// Whether a connection to it is open.
+    pub is_connected: bool,
     /// Bytes a second that it sends, when measured.
     pub rate: Option<u64>,
     /// Round trip in milliseconds, when measured.
     pub round_trip_ms: Option<f64>,
     /// Proven bytes that it gave.
     pub given: u64,
+    /// Bytes that its address took.
+    pub taken: u64,
     /// Pieces or states of its that were proven false.
     pub convictions: u32,
-    /// Whether it is kept out for that.
+    /// Whether it is kept out for that, or for what others at its address did.
     pub banned: bool,
+    /// Seconds until it may try again, when it was itself convicted.
+    pub banned_for: Option<u64>,
+}
+
+/// An address that took something.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Taker {
+    /// The address; of an IPv6 /64, its first.
+    #[schema(value_type = String)]
+    pub address: IpAddr,
+    /// Bytes that it took.
+    pub taken: u64,
+}
+
+/// The peers: `GET /api/v1/peers`.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct PeerList {
+    /// Every peer known, those that gave most first.
+    pub peers: Vec<Peer>,
+    /// Addresses that took something and are none of these peers', those that took most first.
+    pub takers: Vec<Taker>,
+    /// Connections to peers that are open.
+    pub connections: usize,
+}
+
+/// A download under way.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Transfer {
+    /// The file's path in its repository.
+    pub path: String,
+    /// The repository that vouches for it.
+    pub repository: String,
+    /// Its SHA-256.
+    pub hash: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// Bytes that came.
+    pub bytes: u64,
+    /// Bytes a second, of late.
+    pub rate: u64,
+    /// Milliseconds since it was asked for.
+    pub since_ms: f64,
+    /// Pieces that are there.
+    pub pieces_there: usize,
+    /// Who brought which.
+    pub map: PieceMap,
+}
+
+/// Who brought which piece of a file.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct PieceMap {
+    /// Pieces of the file.
+    pub pieces: usize,
+    /// Pieces that each letter stands for; the last one may stand for fewer.
+    pub pieces_per_cell: usize,
+    /// A letter for each of them: `m` mirror, `p` peer, `l` peer in the LAN, `s` store, `.` missing.
+    pub cells: String,
 }
 
 /// A mirror that failed when it was last asked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct FailingMirror {
     /// `host` or `host:port`.
     pub host: String,
@@ -109,8 +268,30 @@ pub struct FailingMirror {
     pub why: String,
 }
 
+/// Downloads since the start.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Downloads {
+    /// Those that ended with the file.
+    pub brought: u64,
+    /// Those that ended without it.
+    pub failed: u64,
+    /// Peers' pieces that were proven false.
+    pub convictions: u64,
+}
+
+/// What peers asked for since the start.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Uploads {
+    /// Requests answered in any way.
+    pub requests: u64,
+    /// Files being sent now.
+    pub active: usize,
+    /// Requests and connections turned away.
+    pub refused: u64,
+}
+
 /// A download that ended.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Download {
     /// The file's path in its repository.
     pub path: String,
@@ -124,8 +305,14 @@ pub struct Download {
     pub pieces: usize,
     /// Pieces that peers brought.
     pub pieces_from_peers: usize,
+    /// Of these, pieces of peers in the LAN.
+    pub pieces_from_lan: usize,
     /// Pieces that the mirror brought.
     pub pieces_from_mirror: usize,
+    /// Who brought which.
+    pub map: PieceMap,
+    /// Why the mirror brought something, if it did.
+    pub mirror_reason: Option<MirrorReason>,
     /// Peers that brought a piece.
     pub peers: usize,
     /// Bytes that were of no use.
@@ -140,13 +327,28 @@ pub struct Download {
     pub failure: Option<String>,
 }
 
+/// A file that was passed on from a mirror, neither kept nor shared.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub struct Passed {
+    /// Where it is: `host[:port]/path`.
+    pub location: String,
+    /// Why.
+    pub reason: PassReason,
+    /// When it was asked for, in seconds since 1970.
+    pub at: u64,
+}
+
 /// What is kept.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Kept {
     /// Files.
     pub objects: usize,
     /// Their bytes.
     pub bytes: u64,
+    /// Files on their way.
+    pub partials: usize,
+    /// Bytes set aside for those.
+    pub in_flight: u64,
     /// Bytes that they may take.
     pub quota: u64,
     /// Bytes free on the disk, when known.
@@ -154,7 +356,7 @@ pub struct Kept {
 }
 
 /// A suite that is known.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Suite {
     /// Its repository.
     pub repository: String,
@@ -162,6 +364,10 @@ pub struct Suite {
     pub suite: String,
     /// When its Release was made, in seconds since 1970.
     pub date: u64,
+    /// Until when its Release may be believed, in seconds since 1970, when that says so.
+    pub valid_until: Option<u64>,
+    /// Whether that has passed.
+    pub is_expired: bool,
     /// Who signed it.
     pub signer: String,
     /// Files that it vouches for.
@@ -171,7 +377,7 @@ pub struct Suite {
 }
 
 /// Counts of Releases and indexes.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Releases {
     /// With a good signature.
     pub verified: u64,
@@ -182,7 +388,7 @@ pub struct Releases {
 }
 
 /// Something that was not learned from.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Refused {
     /// What it was.
     pub location: String,
@@ -194,101 +400,35 @@ pub struct Refused {
     pub at: u64,
 }
 
-impl Report {
-    /// Looks at every station.
-    pub fn of(window: &Window, now: Instant, wall: SystemTime) -> Self {
-        let fetched = window.fetcher.snapshot();
-        let upload = window.upload.as_ref().map(|meter| meter.snapshot()).unwrap_or_default();
-        let learning = window.flow.learning();
-        let suites = window.store.suites().unwrap_or_default();
-        Self {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            uptime: (now - window.started).as_secs(),
-            listen: window.listen.clone(),
-            peer_listen: window.peer_listen.clone(),
-            bytes: Bytes {
-                from_peers: fetched.from_peers,
-                from_mirror: fetched.from_mirror,
-                from_store: window.flow.from_store(),
-                up: upload.bytes_up,
-                wasted: fetched.wasted,
-            },
-            dht: window.dht.as_ref().map(|dht| network(dht.snapshot())),
-            peers: peers(window),
-            failing_mirrors: window.mirror.failing().into_iter().map(failing_mirror).collect(),
-            under_way: fetched.under_way,
-            recent: fetched.recent.into_iter().map(|report| download(report, wall)).collect(),
-            store: kept(window.store.snapshot()),
-            suites: suites.into_iter().map(suite).collect(),
-            releases: Releases { verified: learning.verified, unverifiable: learning.unverifiable, bad: learning.bad },
-            refusals: learning.refusals.into_iter().map(refused).collect(),
-        }
+impl Volume {
+    /// All that came.
+    pub fn total(&self) -> u64 {
+        self.peers.saturating_add(self.lan).saturating_add(self.store).saturating_add(self.mirror)
+    }
+
+    /// How much of it did not come from a mirror, in percent; none of nothing.
+    pub fn share_saved(&self) -> Option<u64> {
+        let saved = u128::from(self.total() - self.mirror.min(self.total()));
+        (self.total() > 0).then(|| (saved * 100 / u128::from(self.total())) as u64)
     }
 }
 
-fn network(figures: dht::Snapshot) -> Network {
-    Network { nodes: figures.nodes(), figures }
-}
-
-fn peers(window: &Window) -> Vec<Peer> {
-    let known = window.pool.snapshot().peers.into_iter();
-    let mut peers: Vec<_> = known
-        .map(|(address, standing, banned)| Peer {
-            address,
-            rate: standing.rate.map(|rate| rate as u64),
-            round_trip_ms: standing.round_trip.map(milliseconds),
-            given: standing.given,
-            convictions: standing.convictions,
-            banned,
-        })
-        .collect();
-    peers.sort_by_key(|peer| (std::cmp::Reverse(peer.given), peer.address));
-    peers
-}
-
-fn failing_mirror(Failing { host, failures, is_open, retry_in, why }: Failing) -> FailingMirror {
-    FailingMirror { host, failures, is_open, retry_in: retry_in.as_secs_f64().ceil() as u64, why }
-}
-
-fn download(report: fetch::Report, wall: SystemTime) -> Download {
-    Download {
-        path: report.path,
-        repository: report.repository,
-        hash: report.expected.hash.to_string(),
-        size: report.expected.size,
-        pieces: report.expected.pieces(),
-        pieces_from_peers: report.from_peers,
-        pieces_from_mirror: report.from_mirror,
-        peers: report.peers,
-        wasted: report.wasted,
-        took_ms: milliseconds(report.took),
-        first_byte_ms: report.first_byte.map(milliseconds),
-        ended: seconds(report.ended.min(wall)),
-        failure: report.outcome.err().map(|failure| failure.to_string()),
-    }
-}
-
-fn kept(snapshot: store::Snapshot) -> Kept {
-    Kept { objects: snapshot.objects, bytes: snapshot.bytes, quota: snapshot.quota, free: snapshot.free }
-}
-
-pub(super) fn suite(info: store::SuiteInfo) -> Suite {
-    Suite {
-        repository: info.repository.to_string(),
-        suite: info.suite,
-        date: seconds(info.date),
-        signer: info.signer,
-        files: info.files,
-        learned: seconds(info.learned),
+impl From<&fetch::Map> for PieceMap {
+    fn from(map: &fetch::Map) -> Self {
+        let letter = |cell: &Option<fetch::Source>| match cell {
+            None => '.',
+            Some(fetch::Source::Mirror) => 'm',
+            Some(fetch::Source::Peer) => 'p',
+            Some(fetch::Source::Lan) => 'l',
+            Some(fetch::Source::Store) => 's',
+        };
+        let cells = map.cells.iter().map(letter).collect();
+        Self { pieces: map.pieces, pieces_per_cell: map.pieces_per_cell, cells }
     }
 }
 
 pub(super) fn refused(refusal: Refusal) -> Refused {
     Refused { location: refusal.location, reason: refusal.reason, is_bad: refusal.is_bad, at: seconds(refusal.at) }
-}
-
-fn milliseconds(time: Duration) -> f64 {
-    (time.as_secs_f64() * 1e5).round() / 1e2
 }
 
 /// Seconds since 1970.

@@ -34,6 +34,11 @@ pub fn duration(seconds: u64) -> String {
     }
 }
 
+/// How long ago something was, given in seconds.
+pub fn ago(seconds: u64) -> String {
+    if seconds == 0 { "now".to_owned() } else { format!("{} ago", duration(seconds)) }
+}
+
 /// A moment, given in seconds since 1970, as `2026-07-11 09:12:31 UTC`.
 pub fn moment(seconds: u64) -> String {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
@@ -77,6 +82,7 @@ mod tests {
             [0, 999, 1000, 99_400, 524_288, 20_000_000_000].map(size),
             ["0 B", "999 B", "1.0 kB", "99.4 kB", "524 kB", "20.0 GB"]
         );
+        assert_eq!([0, 61].map(ago), ["now", "1 min ago"]);
         assert_eq!([5, 125, 7300, 90_000].map(duration), ["5 s", "2 min", "2 h 1 min", "1 d 1 h"]);
         assert_eq!([0, 999, 1000, 63_440, 1_234_567].map(count), ["0", "999", "1,000", "63,440", "1,234,567"]);
         assert_eq!([0, 1, 63_440].map(files), ["0 files", "1 file", "63,440 files"]);

@@ -33,6 +33,8 @@ pub struct SuiteInfo {
     pub files: u64,
     /// When it was learned.
     pub learned: SystemTime,
+    /// Until when its Release may be believed, when that says so.
+    pub valid_until: Option<SystemTime>,
 }
 
 impl Store {
@@ -96,7 +98,7 @@ impl Store {
     pub fn suites(&self) -> Result<Vec<SuiteInfo>, StoreError> {
         let reader = self.0.database.reader();
         let mut statement = reader.prepare_cached(
-            "SELECT r.name, s.dir, s.date, s.signer, s.learned,
+            "SELECT r.name, s.dir, s.date, s.signer, s.learned, s.valid_until,
                     (SELECT coalesce(sum(l.files), 0) FROM listing l WHERE l.repository = s.repository AND l.suite = s.id)
              FROM suite s JOIN repository r ON r.id = s.repository ORDER BY r.name, s.dir",
         )?;
@@ -107,7 +109,8 @@ impl Store {
                 date: time(row.get(2)?),
                 signer: row.get(3)?,
                 learned: time(row.get(4)?),
-                files: row.get::<_, i64>(5)?.cast_unsigned(),
+                valid_until: row.get::<_, Option<i64>>(5)?.map(time),
+                files: row.get::<_, i64>(6)?.cast_unsigned(),
             })
         })?;
         Ok(suites.collect::<Result<_, _>>()?)

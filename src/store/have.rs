@@ -57,9 +57,21 @@ pub enum Offered {
 }
 
 /// Keeps a file from eviction.
-struct Hold {
+pub(super) struct Hold {
     hash: ContentHash,
     shelf: Arc<Mutex<Shelf>>,
+}
+
+impl Hold {
+    /// Unless it was evicted a moment ago.
+    pub(super) fn take(shelf: &Arc<Mutex<Shelf>>, hash: ContentHash) -> Option<Self> {
+        let mut locked = locked(shelf);
+        if locked.is_gone(hash) {
+            return None;
+        }
+        locked.hold(hash);
+        Some(Self { hash, shelf: shelf.clone() })
+    }
 }
 
 impl Drop for Hold {
@@ -131,20 +143,17 @@ impl Store {
     }
 
     fn open_held(&self, hash: ContentHash, held: Held) -> Result<Option<Blob>, StoreError> {
-        let hold = {
-            let mut shelf = self.0.shelf();
-            if shelf.is_gone(hash) {
-                return Ok(None);
-            }
-            shelf.hold(hash);
-            Hold { hash, shelf: self.0.shelf.clone() }
-        };
+        let Some(hold) = Hold::take(&self.0.shelf, hash) else { return Ok(None) };
         let expected = Expected { hash, size: held.size };
         let file = self.0.objects.file(hash)?.filter(|(_, length)| *length == held.size).map(|(file, _)| file);
         let claimed = held.chain.and_then(|chain| PieceChain::decode(&expected, &chain).ok());
         let unproven = claimed.is_none();
+        let now = Instant::now();
         let chain = match (&file, claimed) {
             (Some(file), None) => self.prove(file, &expected)?,
+            (Some(file), Some(_)) if self.0.shelf().is_check_due(hash, now) => {
+                self.check(file, &expected)?.map(|verified| verified.chain().clone())
+            }
             (_, claimed) => claimed,
         };
         let (Some(file), Some(chain)) = (file, chain) else {
@@ -152,7 +161,7 @@ impl Store {
             self.forget(hash, unproven)?;
             return Ok(None);
         };
-        let due = self.0.shelf().touch(hash, Instant::now());
+        let due = self.0.shelf().touch(hash, now);
         if due {
             keep::flush_if_idle(&self.0)?;
         }

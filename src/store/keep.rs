@@ -1,49 +1,83 @@
 //! Keep: room for a file on its way, and its place once it is proven.
+#![expect(clippy::disallowed_methods, reason = "the door to the store's clock, for when a file was last hashed")]
 
-use std::sync::{Arc, Mutex, atomic::AtomicU64};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::Instant,
+};
 
 use rusqlite::{Connection, params};
 
 use crate::{
     archive::Vouched,
-    hash::{ContentHash, Expected, Verified},
+    hash::{Expected, Verified},
 };
 
 use super::{
     Blob, Change, Inner, Partial, Store, StoreError,
-    evict::{self, Candidate},
-    locked, objects, promises,
+    evict::{self, Candidate, Terms},
+    locked,
+    partial::Parts,
     shelf::Shelf,
     unix_now,
 };
 
-/// Rows read in one question while looking for room; other readers get their turn between two.
-const PAGE: i64 = 512;
-
 /// What is freed beyond the need, as a part of the quota, so that a full store does not look for room at every file.
 const SPARE: u64 = 64;
 
+/// The part of the quota that current files may take which few others have, without giving way.
+const RARE: u64 = 4;
+
 impl Store {
     /// Sets room aside for a file and begins it. [`StoreError::Full`] when quota and the free disk have no room for it and
-    /// eviction cannot make any.
+    /// eviction cannot make any; also once after the disk would not take the file's bytes, so that whoever asks again is
+    /// served past the store.
     pub fn begin(&self, expected: Expected) -> Result<Partial, StoreError> {
-        let written = Arc::new(AtomicU64::new(0));
-        let reserved = self.0.reserve(expected, &written)?;
-        let number = match reserved {
+        let begun = self.try_begin(expected);
+        if matches!(begun, Err(StoreError::Full)) {
+            self.0.shelf().refuse();
+        }
+        begun
+    }
+
+    fn try_begin(&self, expected: Expected) -> Result<Partial, StoreError> {
+        if self.0.shelf().was_spurned(expected.hash) {
+            return Err(StoreError::Full);
+        }
+        let left = self.0.shelf().take_leftover(&expected);
+        let written = Arc::new(AtomicU64::new(left.as_ref().map_or(0, |left| left.bytes)));
+        let number = match self.set_aside(expected, &written) {
             Ok(number) => number,
-            Err(shortage) => {
-                self.free(shortage)?;
-                self.0.reserve(expected, &written)?.map_err(|_| StoreError::Full)?
+            Err(error) => {
+                let surplus = left.and_then(|left| self.0.shelf().leave(left));
+                surplus.into_iter().for_each(|surplus| surplus.remove(&*self.0.disk));
+                return Err(error);
             }
         };
-        Partial::create(&self.0.partials, expected, written, number, self.0.shelf.clone(), self.0.loans.clone())
+        let (shelf, loans) = (self.0.shelf.clone(), self.0.loans.clone());
+        let parts = Parts { disk: self.0.disk.clone(), written, number, shelf, loans };
+        match left {
+            Some(left) => Partial::resume(&self.0.partials, expected, left, parts),
+            None => Partial::create(&self.0.partials, expected, parts),
+        }
+    }
+
+    /// Sets room aside, by eviction if need be.
+    fn set_aside(&self, expected: Expected, written: &Arc<AtomicU64>) -> Result<u64, StoreError> {
+        match self.0.reserve(expected, written)? {
+            Ok(number) => Ok(number),
+            Err(shortage) => {
+                self.free(shortage)?;
+                self.0.reserve(expected, written)?.map_err(|_| StoreError::Full)
+            }
+        }
     }
 
     /// Puts a proven file in its place and opens it. When this fails the partial is gone and nothing was kept.
     ///
     /// # Panics
     /// When the proof is for another file than the partial or the promise.
-    pub fn commit(&self, partial: Partial, verified: Verified, vouched: &Vouched) -> Result<Blob, StoreError> {
+    pub fn commit(&self, mut partial: Partial, verified: Verified, vouched: &Vouched) -> Result<Blob, StoreError> {
         let expected = *verified.expected();
         assert_eq!(expected, *partial.expected(), "the proof is for the bytes of this partial");
         assert_eq!(expected, *vouched.expected(), "the proof is for the file that was vouched for");
@@ -56,11 +90,11 @@ impl Store {
         let used = self.0.shelf().next_use().cast_signed();
         transaction
             .prepare_cached(
-                "INSERT INTO object (hash, size, used, stored, repository, path, chain, modified)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                "INSERT INTO object (hash, size, used, stored, repository, path, chain, modified, holders)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
                  ON CONFLICT (hash) DO UPDATE SET size = excluded.size, used = excluded.used, stored = excluded.stored,
                      repository = excluded.repository, path = excluded.path, chain = excluded.chain,
-                     modified = excluded.modified",
+                     modified = excluded.modified, holders = excluded.holders",
             )?
             .execute(params![
                 expected.hash.as_bytes(),
@@ -70,7 +104,8 @@ impl Store {
                 vouched.repository().as_str(),
                 vouched.path(),
                 verified.chain().encode(),
-                partial.modified()
+                partial.modified(),
+                partial.holders()
             ])?;
         let added = {
             // Nobody sees the row before the transaction ends, nor evicts the file before it has one.
@@ -78,6 +113,7 @@ impl Store {
             self.0.objects.place(partial.path(), expected.hash)?;
             let returned = shelf.returned(expected.hash);
             shelf.release(partial.number());
+            shelf.checked(expected.hash, Instant::now());
             let added = !row || returned;
             if added {
                 shelf.add(expected.size);
@@ -111,12 +147,28 @@ impl Store {
         }
     }
 
-    /// Evicts at least that many bytes, or nothing.
+    /// Gives up at least that many bytes, or nothing: what interrupted downloads left, then files.
     fn free(&self, need: u64) -> Result<(), StoreError> {
         let _one_at_a_time = locked(&self.0.evicting);
-        let plan = evict::plan(self.candidates()?, need, self.0.config.quota / SPARE).ok_or(StoreError::Full)?;
+        let of_files = need.saturating_sub(self.0.shelf().left().1);
+        let plan = if of_files > 0 { self.plan(of_files)? } else { Vec::new() };
+        self.0.drop_leftovers(need);
+        let (files, bytes) = self.evict(plan)?;
+        tracing::info!(files, bytes, "evicted");
+        flush_if_idle(&self.0)
+    }
+
+    fn plan(&self, need: u64) -> Result<Vec<Candidate>, StoreError> {
+        let candidates = self.rows(false)?.into_iter().map(|row| row.candidate).collect();
+        let quota = self.0.config.quota;
+        let terms = Terms { need, spare: quota / SPARE, uses: self.0.shelf().uses(), rare_room: quota / RARE };
+        evict::plan(candidates, terms).ok_or(StoreError::Full)
+    }
+
+    /// Gives these files up, but for those that were taken up meanwhile; says how many, and their bytes.
+    pub(super) fn evict(&self, victims: Vec<Candidate>) -> Result<(usize, u64), StoreError> {
         let (mut files, mut bytes) = (0, 0);
-        for victim in plan {
+        for victim in victims {
             let mut shelf = self.0.shelf();
             if shelf.is_busy(victim.hash) || shelf.is_gone(victim.hash) {
                 continue;
@@ -134,52 +186,28 @@ impl Store {
             files += 1;
             bytes += victim.size;
         }
-        tracing::info!(files, bytes, "evicted");
-        flush_if_idle(&self.0)
-    }
-
-    fn candidates(&self) -> Result<Vec<Candidate>, StoreError> {
-        let mut candidates = Vec::new();
-        let mut after = 0_i64;
-        loop {
-            let reader = self.0.database.reader();
-            let mut statement =
-                reader.prepare_cached("SELECT hash, size, used, id FROM object WHERE id > ?1 ORDER BY id LIMIT ?2")?;
-            let mut rows = statement.query([after, PAGE])?;
-            let before = after;
-            while let Some(row) = rows.next()? {
-                let hash = ContentHash::new(row.get(0)?);
-                candidates.push(Candidate {
-                    hash,
-                    size: row.get::<_, i64>(1)?.cast_unsigned(),
-                    used: row.get::<_, i64>(2)?.cast_unsigned(),
-                    current: promises::is_current(&reader, hash)?,
-                    busy: false,
-                });
-                after = row.get(3)?;
-            }
-            if after == before {
-                break;
-            }
-        }
-        let shelf = self.0.shelf();
-        let arriving = shelf.arriving();
-        candidates.retain(|candidate| !shelf.is_gone(candidate.hash));
-        for candidate in &mut candidates {
-            candidate.busy = shelf.is_busy(candidate.hash) || arriving.contains(&candidate.hash);
-            candidate.used = shelf.last_use(candidate.hash).unwrap_or(candidate.used);
-        }
-        Ok(candidates)
+        Ok((files, bytes))
     }
 }
 
 impl Inner {
+    /// Removes what interrupted downloads left, the oldest first, until so many bytes are freed or nothing is left.
+    pub(super) fn drop_leftovers(&self, need: u64) {
+        let mut freed = 0;
+        while freed < need
+            && let Some(left) = self.shelf().oldest_leftover()
+        {
+            freed += left.bytes;
+            left.remove(&*self.disk);
+        }
+    }
+
     /// Sets room aside, or says how many bytes are missing.
     fn reserve(&self, expected: Expected, written: &Arc<AtomicU64>) -> Result<Result<u64, u64>, StoreError> {
         if expected.size > self.config.quota {
             return Err(StoreError::Full);
         }
-        let free = objects::free_space(&self.config.path)?;
+        let free = self.free_space()?;
         let mut shelf = self.shelf();
         Ok(match shelf.shortage(expected.size, self.config.quota, free, self.config.min_free) {
             0 => Ok(shelf.reserve(expected, written.clone())),
@@ -187,8 +215,12 @@ impl Inner {
         })
     }
 
+    fn free_space(&self) -> Result<u64, StoreError> {
+        self.disk.free(&self.config.path).map_err(StoreError::at(&self.config.path))
+    }
+
     fn shortage(&self, size: u64) -> Result<u64, StoreError> {
-        let free = objects::free_space(&self.config.path)?;
+        let free = self.free_space()?;
         Ok(self.shelf().shortage(size, self.config.quota, free, self.config.min_free))
     }
 }

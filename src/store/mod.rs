@@ -4,28 +4,38 @@
 //!
 //! ```text
 //!  objects/ab/cd/<sha256>   a proven file, 0600; its name is the SHA-256 of its bytes; never written to again
-//!  partial/<sha256>-<n>     a file on its way; swept at the next start
+//!  partial/<sha256>-<n>     a file on its way, or what is left of one; `.have` beside it says which pieces, see `record`
+//!  quarantine/<sha256>      an object that turned out damaged, some sixteen of them; never read again
 //!  released/<sha256>        bytes of this file left before they were proven (promise 1); survives a restart
 //!  catalogue.sqlite         what the archives promise, and which objects are held; see `schema`
 //!  lock                     held for as long as the daemon runs
 //! ```
 //!
 //! A file enters by [`Store::begin`] -> [`Partial`] -> [`Store::commit`] with its proof, and by no other way. Room is
-//! counted before the first byte arrives. Pieces of a partial may be lent to peers meanwhile ([`Partial::lend`]). Readers and writers of the catalogue have a connection each, so that learning
-//! an index does not hold up a request.
+//! counted before the first byte arrives. Pieces of a partial may be lent to peers meanwhile ([`Partial::lend`]). A download
+//! that was interrupted leaves what it noted, and the next one of that file goes on with it ([`Partial::earlier`]). Readers
+//! and writers of the catalogue have a connection each, so that learning an index does not hold up a request.
+//!
+//! **Crashes.** A file costs one fsync, before its name moves; neither the move nor the row is synced. So a power cut loses
+//! at most what was kept lately, and what is found is made to agree: a row without its file goes, a file without its row
+//! is believed once it was hashed, and a partial only piece by piece.
 //!
 //! [`Store`] is a handle: clone it freely. Its methods block on disk; async callers go through `spawn_blocking`.
 //!
-//! **Locks**, in the order in which they may be taken: `evicting`, the writer, the reader or the shelf, the loans. The last
+//! **Locks**, in the order in which they may be taken: `scrubbed`, `evicting`, the writer, the reader or the shelf, the loans. The last
 //! three are held for microseconds.
 
 mod catalogue;
+mod disk;
 mod evict;
 mod forget;
 mod have;
+mod import;
 mod keep;
 mod learn;
+mod leftover;
 mod lend;
+mod manage;
 mod marks;
 mod objects;
 mod pages;
@@ -34,10 +44,14 @@ mod partial;
 mod pins;
 mod promises;
 mod rebuild;
+mod record;
 mod repositories;
+mod roles;
 mod schema;
 mod shelf;
 mod suites;
+mod traffic;
+mod verify;
 mod why;
 
 use std::{
@@ -55,15 +69,22 @@ use crate::{
 };
 
 pub use catalogue::SuiteInfo;
+pub use evict::Role;
 pub use have::{Blob, Offer, Offered};
+pub use import::{How, Imported, Unvouched};
 pub use learn::{Gathering, Recorded};
 pub use lend::{Lent, Loan, MAX_PIECES};
+pub use manage::{Chosen, Collected, Item};
 pub use marks::Mark;
 pub use part::Part;
 pub use partial::Partial;
+pub use record::{Earlier, Kept};
 pub use suites::{Listed, MAX_SUITES};
+pub use traffic::{Day, Traffic};
+pub use verify::{Checked, Damaged};
 pub use why::{Holding, Index, Sought, Vouching};
 
+use disk::{Disk, FileSystem};
 use lend::Loans;
 use marks::Marks;
 use objects::Objects;
@@ -165,7 +186,13 @@ pub struct Snapshot {
     pub partials: usize,
     /// Bytes set aside for those.
     pub in_flight: u64,
-    /// Bytes that both may take.
+    /// Interrupted downloads that may go on.
+    pub leftovers: usize,
+    /// Bytes of what they left.
+    pub left: u64,
+    /// How often in this run there was no room for a file, so that it went past the store.
+    pub refused: u64,
+    /// Bytes that all of these may take.
     pub quota: u64,
     /// Bytes free on the file system, when it says.
     pub free: Option<u64>,
@@ -181,12 +208,15 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     config: Config,
     database: Database,
+    disk: Arc<dyn Disk>,
     objects: Objects,
     partials: PathBuf,
     marks: Marks,
     shelf: Arc<Mutex<Shelf>>,
     loans: Loans,
     evicting: Mutex<()>,
+    /// Where the scrubber is.
+    scrubbed: Mutex<Option<ContentHash>>,
     repositories: Repositories,
     /// Which suites are not forgotten.
     named: OnceLock<IsNamed>,
@@ -196,8 +226,8 @@ struct Inner {
 }
 
 impl Store {
-    /// Opens the store, or makes it. Partials of an earlier run are removed, objects and catalogue are made to agree, and a
-    /// damaged catalogue is set aside and begun anew from the objects.
+    /// Opens the store, or makes it. Partials of an earlier run of which nothing was noted are removed, objects and catalogue
+    /// are made to agree, and a damaged catalogue is set aside and begun anew from the objects.
     ///
     /// `allowed` says whether the configuration of today lets a repository's files be shared; it is asked on top of what
     /// was true when the repository was learned.
@@ -205,30 +235,37 @@ impl Store {
         config: &Config,
         allowed: impl Fn(&Repository) -> bool + Send + Sync + 'static,
     ) -> Result<Self, StoreError> {
+        Self::open_on(Arc::new(FileSystem), config, Box::new(allowed))
+    }
+
+    fn open_on(disk: Arc<dyn Disk>, config: &Config, allowed: Allowed) -> Result<Self, StoreError> {
         // An admin may have put a link here, to a larger disk; below it there are none.
         if !config.path.is_dir() {
-            objects::private_dir(&config.path)?;
+            FileSystem.make_dir(&config.path).map_err(StoreError::at(&config.path))?;
         }
         let path = config.path.canonicalize().map_err(StoreError::at(&config.path))?;
-        let lock = objects::lock(&path.join("lock"))?;
-        let objects = Objects::open(path.join("objects"))?;
+        let lock = disk::lock(&path.join("lock"))?;
+        let objects = Objects::open(&path, disk.clone())?;
         let partials = path.join("partial");
-        objects::private_dir(&partials)?;
-        rebuild::sweep(&partials)?;
-        let marks = Marks::open(path.join("released"))?;
+        disk.make_dir(&partials).map_err(StoreError::at(&partials))?;
+        let (leftovers, next_partial) = leftover::gather(&*disk, &partials)?;
+        let marks = Marks::open(&path, disk.clone())?;
         let database = Database::open(&path.join("catalogue.sqlite"))?;
-        let shelf = rebuild::reconcile(&mut database.writer(), &objects)?;
-        let repositories = Repositories::load(&database, Box::new(allowed))?;
+        let mut shelf = rebuild::reconcile(&mut database.writer(), &objects)?;
+        shelf.go_on(leftovers, next_partial);
+        let repositories = Repositories::load(&database, allowed)?;
         let changes = broadcast::Sender::new(CHANGES);
         let store = Self(Arc::new(Inner {
             config: Config { path, ..config.clone() },
             database,
+            disk,
             objects,
             partials,
             marks,
             shelf: Arc::new(Mutex::new(shelf)),
             loans: Loans::new(changes.clone()),
             evicting: Mutex::default(),
+            scrubbed: Mutex::default(),
             repositories,
             named: OnceLock::new(),
             changes,
@@ -248,13 +285,16 @@ impl Store {
 
     /// How the store stands.
     pub fn snapshot(&self) -> Snapshot {
-        let free = objects::free_space(&self.0.config.path).ok();
+        let free = self.0.disk.free(&self.0.config.path).ok();
         let shelf = self.0.shelf();
         Snapshot {
             objects: shelf.objects,
             bytes: shelf.bytes,
             partials: shelf.partials(),
             in_flight: shelf.in_flight(),
+            leftovers: shelf.left().0,
+            left: shelf.left().1,
+            refused: shelf.refused(),
             quota: self.0.config.quota,
             free,
         }

@@ -1,56 +1,56 @@
-//! Object files: `objects/ab/cd/<sha256>`, and how the store makes directories and files of its own.
+//! Object files: `objects/ab/cd/<sha256>`.
 //!
-//! **Security.** Directories are 0700 and files 0600 whatever the umask. Only the store's user can make names below
-//! them; last components are opened without following links all the same.
-#![expect(clippy::disallowed_methods, reason = "the door to the store's directory")]
+//! 65,536 leaves: a directory of a store with 63,440 objects has one or two of them, and never more than 256 names above.
 
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions},
+    fs::File,
     io,
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
-
-use rustix::fs::{FlockOperation, OFlags};
 
 use crate::hash::ContentHash;
 
-use super::StoreError;
+use super::{
+    StoreError,
+    disk::{self, Disk, Kind},
+};
 
-/// The tree of proven files.
+/// Damaged objects kept for whoever wants to look; further ones are removed.
+const QUARANTINE_MAX: usize = 16;
+
+/// The tree of proven files, and where what turned out damaged is set aside.
 pub(super) struct Objects {
     root: PathBuf,
+    quarantine: PathBuf,
+    disk: Arc<dyn Disk>,
 }
 
 impl Objects {
-    pub(super) fn open(root: PathBuf) -> Result<Self, StoreError> {
-        private_dir(&root)?;
-        Ok(Self { root })
+    pub(super) fn open(store: &Path, disk: Arc<dyn Disk>) -> Result<Self, StoreError> {
+        let (root, quarantine) = (store.join("objects"), store.join("quarantine"));
+        disk.make_dir(&root).map_err(StoreError::at(&root))?;
+        Ok(Self { root, quarantine, disk })
     }
 
     /// The file of that hash, when there is one and it is a plain file.
     pub(super) fn file(&self, hash: ContentHash) -> Result<Option<(File, u64)>, StoreError> {
         let path = self.path(hash);
-        let opened = OpenOptions::new().read(true).custom_flags(no_follow()).open(&path);
-        let file = match opened {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => return Ok(None),
-            Err(error) => return Err(StoreError::at(path)(error)),
-        };
-        let meta = file.metadata().map_err(StoreError::at(path))?;
-        Ok(meta.is_file().then_some((file, meta.len())))
+        match self.disk.open(&path, false) {
+            Ok(opened) => Ok(Some(opened)),
+            Err(error) if disk::is_missing(&error) => Ok(None),
+            Err(error) => Err(StoreError::at(path)(error)),
+        }
     }
 
     /// Moves a finished file to its place.
     pub(super) fn place(&self, from: &Path, hash: ContentHash) -> Result<(), StoreError> {
         let path = self.path(hash);
-        let moved = match fs::rename(from, &path) {
+        let moved = match self.disk.rename(from, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let leaf = path.parent().expect("an object lies two directories deep");
-                private_dir(leaf.parent().expect("an object lies two directories deep"))?;
-                private_dir(leaf)?;
-                fs::rename(from, &path)
+                self.disk.make_dir(leaf).map_err(StoreError::at(leaf))?;
+                self.disk.rename(from, &path)
             }
             moved => moved,
         };
@@ -59,32 +59,34 @@ impl Objects {
 
     /// Removes the file of that hash, and says whether there was one.
     pub(super) fn remove(&self, hash: ContentHash) -> Result<bool, StoreError> {
+        disk::remove(&*self.disk, &self.path(hash))
+    }
+
+    /// Takes a damaged file out of the tree, and keeps it for whoever wants to look while there are few.
+    pub(super) fn set_aside(&self, hash: ContentHash) -> Result<(), StoreError> {
         let path = self.path(hash);
-        match fs::remove_file(&path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(StoreError::at(path)(error)),
-        }
+        let room = || {
+            self.disk.make_dir(&self.quarantine)?;
+            Ok::<_, io::Error>(self.disk.list(&self.quarantine)?.len() < QUARANTINE_MAX)
+        };
+        let is_kept =
+            room().is_ok_and(|room| room) && self.disk.rename(&path, &self.quarantine.join(hash.to_string())).is_ok();
+        if is_kept { Ok(()) } else { disk::remove(&*self.disk, &path).map(drop) }
     }
 
     /// Tells of every file that lies where its name belongs, with its length. Anything else is left alone.
     pub(super) fn walk(&self, mut each: impl FnMut(ContentHash, u64)) -> Result<(), StoreError> {
-        for outer in entries(&self.root)? {
-            if !outer.file_type().map_err(StoreError::at(outer.path()))?.is_dir() {
-                continue;
-            }
-            for inner in entries(&outer.path())? {
-                if !inner.file_type().map_err(StoreError::at(inner.path()))?.is_dir() {
-                    continue;
-                }
-                for object in entries(&inner.path())? {
-                    let meta = object.metadata().map_err(StoreError::at(object.path()))?;
-                    let hash = object.file_name().to_str().and_then(|name| name.parse().ok());
-                    if let Some(hash) = hash
-                        && meta.is_file()
-                        && self.path(hash) == object.path()
+        let entries = |path: &Path| self.disk.list(path).map_err(StoreError::at(path));
+        for outer in entries(&self.root)?.into_iter().filter(|entry| entry.kind == Kind::Dir) {
+            let outer = self.root.join(outer.name);
+            for inner in entries(&outer)?.into_iter().filter(|entry| entry.kind == Kind::Dir) {
+                let inner = outer.join(inner.name);
+                for object in entries(&inner)? {
+                    let hash = object.name.to_str().and_then(|name| name.parse().ok());
+                    if let (Some(hash), Kind::File(length)) = (hash, object.kind)
+                        && self.path(hash) == inner.join(&object.name)
                     {
-                        each(hash, meta.len());
+                        each(hash, length);
                     }
                 }
             }
@@ -98,64 +100,24 @@ impl Objects {
     }
 }
 
-/// Makes a directory that only its owner may enter; one that is there already must be a real one.
-pub(super) fn private_dir(path: &Path) -> Result<(), StoreError> {
-    match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(StoreError::at(path)),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            match fs::symlink_metadata(path).map_err(StoreError::at(path))?.is_dir() {
-                true => Ok(()),
-                false => Err(StoreError::at(path)(io::ErrorKind::NotADirectory.into())),
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::store::disk::FileSystem;
+
+    #[test]
+    fn no_directory_of_all_of_debian_has_more_than_256_names() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::open(dir.path(), Arc::new(FileSystem)).unwrap();
+        let mut names: HashMap<PathBuf, std::collections::HashSet<PathBuf>> = HashMap::new();
+        for number in 0..63_440_u32 {
+            let path = objects.path(ContentHash::of(&number.to_be_bytes()));
+            for (child, parent) in path.ancestors().zip(path.ancestors().skip(1)).take(3) {
+                names.entry(parent.to_owned()).or_default().insert(child.to_owned());
             }
         }
-        Err(error)
-            if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(|parent| !parent.exists()) =>
-        {
-            private_dir(path.parent().expect("has one"))?;
-            private_dir(path)
-        }
-        Err(error) => Err(StoreError::at(path)(error)),
+        assert_eq!(names.values().map(std::collections::HashSet::len).max(), Some(256));
     }
-}
-
-/// Makes a file that was not there before, for its owner to read and write.
-pub(super) fn private_file(path: &Path) -> io::Result<File> {
-    let file =
-        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).custom_flags(no_follow()).open(path)?;
-    file.set_permissions(Permissions::from_mode(0o600))?;
-    Ok(file)
-}
-
-/// Takes the lock that says whose store this is, until the file is closed.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
-    let file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(no_follow())
-        .open(path)
-        .map_err(StoreError::at(path))?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            Err(StoreError::InUse(path.parent().expect("the lock lies in the store").to_owned()))
-        }
-        Err(error) => Err(StoreError::at(path)(error.into())),
-    }
-}
-
-/// Bytes that an unprivileged user may still write to the file system.
-pub(super) fn free_space(path: &Path) -> Result<u64, StoreError> {
-    let disk = rustix::fs::statvfs(path).map_err(|error| StoreError::at(path)(error.into()))?;
-    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
-/// What lies in a directory.
-pub(super) fn entries(path: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
-    fs::read_dir(path).and_then(Iterator::collect).map_err(StoreError::at(path))
-}
-
-fn no_follow() -> i32 {
-    (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed()
 }

@@ -1,13 +1,12 @@
 //! A file on its way into the store.
-#![expect(clippy::disallowed_methods, reason = "the door to a partial's file")]
 
 use std::{
-    fs::{self, File},
+    fs::File,
     io,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -16,13 +15,16 @@ use crate::hash::{Expected, PieceChain};
 
 use super::{
     StoreError,
+    disk::Disk,
+    leftover::Leftover,
     lend::{Lent, Loan, Loans},
     locked,
-    objects::private_file,
+    record::{self, Earlier, Kept, Record},
     shelf::Shelf,
 };
 
-/// A file whose bytes arrive in any order, in room set aside for all of them. Dropped, it is gone, room and all.
+/// A file whose bytes arrive in any order, in room set aside for all of them. Dropped, its room is given back; pieces that
+/// were noted stay for whoever begins the file again, until room is needed.
 pub struct Partial {
     expected: Expected,
     path: PathBuf,
@@ -32,32 +34,90 @@ pub struct Partial {
     shelf: Arc<Mutex<Shelf>>,
     loans: Loans,
     loan: Arc<Loan>,
+    disk: Arc<dyn Disk>,
+    record: Mutex<Record>,
+    /// What the record said when it was opened, until it is asked for.
+    earlier: Mutex<Vec<Kept>>,
     modified: Option<String>,
-    /// Whether the file lies in its place among the objects.
-    kept: bool,
+    holders: Option<u32>,
+    fate: Fate,
+}
+
+/// What becomes of the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// What is noted stays for later.
+    Resumed,
+    /// It goes.
+    Removed,
+    /// It lies in its place among the objects.
+    Kept,
+}
+
+/// What a partial is made of beside its file.
+pub(super) struct Parts {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) written: Arc<AtomicU64>,
+    /// Names the room set aside, which is the partial's to give back.
+    pub(super) number: u64,
+    pub(super) shelf: Arc<Mutex<Shelf>>,
+    pub(super) loans: Loans,
 }
 
 impl Partial {
-    /// Makes the file for room that was set aside under `number`, which from here on is the partial's to give back.
-    pub(super) fn create(
-        dir: &Path,
-        expected: Expected,
-        written: Arc<AtomicU64>,
-        number: u64,
-        shelf: Arc<Mutex<Shelf>>,
-        loans: Loans,
-    ) -> Result<Self, StoreError> {
-        let path = dir.join(format!("{}-{number}", expected.hash));
-        match private_file(&path) {
+    /// Makes the file.
+    pub(super) fn create(dir: &Path, expected: Expected, parts: Parts) -> Result<Self, StoreError> {
+        let path = dir.join(format!("{}-{}", expected.hash, parts.number));
+        match parts.disk.create(&path) {
             Ok(file) => {
-                let file = Arc::new(file);
-                let loan = Arc::new(Loan::new(expected, file.clone()));
-                Ok(Self { expected, path, file, written, number, shelf, loans, loan, modified: None, kept: false })
+                let record = Record::new(parts.disk.clone(), expected, &path);
+                Ok(Self::new(expected, path, file, record, Vec::new(), parts))
             }
             Err(error) => {
-                locked(&shelf).release(number);
+                locked(&parts.shelf).release(parts.number);
                 Err(StoreError::at(path)(error))
             }
+        }
+    }
+
+    /// Goes on with the file of an earlier download; anew when it cannot be read.
+    pub(super) fn resume(dir: &Path, expected: Expected, left: Leftover, parts: Parts) -> Result<Self, StoreError> {
+        let opened = parts.disk.open(&left.path, true);
+        let recorded = Record::open(parts.disk.clone(), expected, &left.path);
+        match (opened, recorded) {
+            (Ok((file, length)), Ok((record, slots))) if length <= expected.size => {
+                Ok(Self::new(expected, left.path, file, record, slots, parts))
+            }
+            _ => {
+                left.remove(&*parts.disk);
+                parts.written.store(0, Relaxed);
+                Self::create(dir, expected, parts)
+            }
+        }
+    }
+
+    fn new(expected: Expected, path: PathBuf, file: File, record: Record, earlier: Vec<Kept>, parts: Parts) -> Self {
+        let Parts { disk, written, number, shelf, loans } = parts;
+        let file = Arc::new(file);
+        let loan = Arc::new(Loan::new(expected, file.clone()));
+        let (record, earlier) = (Mutex::new(record), Mutex::new(earlier));
+        let fate = Fate::Resumed;
+        let (modified, holders) = (None, None);
+        Self {
+            expected,
+            path,
+            file,
+            written,
+            number,
+            shelf,
+            loans,
+            loan,
+            disk,
+            record,
+            earlier,
+            modified,
+            holders,
+            fate,
         }
     }
 
@@ -72,7 +132,10 @@ impl Partial {
         if end.is_none_or(|end| end > self.expected.size) {
             return Err(StoreError::at(&self.path)(io::ErrorKind::InvalidInput.into()));
         }
-        self.file.write_all_at(bytes, offset).map_err(StoreError::at(&self.path))?;
+        if let Err(error) = self.disk.write(&self.file, offset, bytes) {
+            locked(&self.shelf).spurn(self.expected.hash);
+            return Err(StoreError::at(&self.path)(error));
+        }
         self.written.fetch_add(bytes.len() as u64, Relaxed);
         Ok(())
     }
@@ -85,6 +148,70 @@ impl Partial {
     /// The file itself, for those who read it as it grows. It stays readable after the partial is committed or dropped.
     pub fn file(&self) -> Arc<File> {
         self.file.clone()
+    }
+
+    /// What an earlier download left of the file, hashed again just now; once, nothing the second time. Blocks for as long
+    /// as hashing takes.
+    pub fn earlier(&self) -> Earlier {
+        let slots = std::mem::take(&mut *locked(&self.earlier));
+        if slots.is_empty() {
+            return Earlier::default();
+        }
+        record::prove_again(&self.expected, &slots, |piece| {
+            let mut bytes = vec![0; self.expected.piece_len(piece)];
+            self.file.read_exact_at(&mut bytes, self.expected.span(piece).start)?;
+            Ok(bytes)
+        })
+    }
+
+    /// Notes what is known of a piece, for the case that the download is interrupted; after its bytes are written. Of a
+    /// file of one piece nothing is noted.
+    pub fn note(&self, piece: usize, kept: Kept) {
+        if self.expected.pieces() > 1
+            && let Err(error) = locked(&self.record).note(piece, kept)
+        {
+            tracing::debug!(path = %self.path.display(), %error, "not noted; a restart begins here again");
+        }
+    }
+
+    /// How many others were found to have the file: what few have is kept for longer.
+    pub fn set_holders(&mut self, holders: u32) {
+        self.holders = Some(holders);
+    }
+
+    pub(super) fn holders(&self) -> Option<u32> {
+        self.holders
+    }
+
+    /// Takes the blocks of another file for its own, where the file system can; says whether it did.
+    pub(super) fn clone_from(&self, source: &File) -> bool {
+        let cloned = self.disk.clone_file(source, &self.file).is_ok();
+        if cloned {
+            self.written.fetch_add(self.expected.size, Relaxed);
+        }
+        cloned
+    }
+
+    /// Becomes another name of a file, where that lies on the same file system; says whether it did. Nothing may be written
+    /// to it afterwards.
+    pub(super) fn link_from(&mut self, source: &File) -> bool {
+        let Ok(source_again) = source.try_clone() else { return false };
+        let mut link = self.path.clone().into_os_string();
+        link.push(".link");
+        let link = PathBuf::from(link);
+        let linked = self.disk.link_file(source, &link).and_then(|()| self.disk.rename(&link, &self.path)).is_ok();
+        if linked {
+            self.file = Arc::new(source_again);
+            self.written.fetch_add(self.expected.size, Relaxed);
+        } else {
+            let _none = self.disk.remove(&link);
+        }
+        linked
+    }
+
+    /// Nothing of it is of any use: dropped, it is gone.
+    pub fn discard(mut self) {
+        self.fate = Fate::Removed;
     }
 
     /// Lends a piece that is wholly written to peers, from now on until it is taken back or the partial is dropped.
@@ -120,7 +247,7 @@ impl Partial {
 
     /// The file lies in its place: whoever reads what was lent may go on.
     pub(super) fn keep(mut self) {
-        self.kept = true;
+        self.fate = Fate::Kept;
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -132,21 +259,36 @@ impl Partial {
         self.number
     }
 
-    /// Brings the bytes to the disk: the one fsync of a file's life. A file of the wrong length goes no further.
-    pub(super) fn settle(&self) -> Result<(), StoreError> {
+    /// Brings the bytes to the disk: the one fsync of a file's life. A file of the wrong length goes no further, and one
+    /// that could not be synced is not gone on with either: what the system then says of its bytes is not what the disk has.
+    pub(super) fn settle(&mut self) -> Result<(), StoreError> {
+        self.fate = Fate::Removed;
         let length = self.file.metadata().map_err(StoreError::at(&self.path))?.len();
         if length != self.expected.size {
             return Err(StoreError::at(&self.path)(io::ErrorKind::UnexpectedEof.into()));
         }
-        self.file.sync_data().map_err(StoreError::at(&self.path))
+        self.disk.sync(&self.file).map_err(StoreError::at(&self.path))
     }
 }
 
 impl Drop for Partial {
     fn drop(&mut self) {
+        let record = self.record.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let bytes = record.bytes();
         // After a commit the name has moved away and the room is given back; both are then nothing to do.
-        let _ = fs::remove_file(&self.path);
-        locked(&self.shelf).release(self.number);
-        self.loans.end(&self.loan, self.kept);
+        let left = if self.fate == Fate::Resumed && bytes > 0 {
+            Some(Leftover { expected: self.expected, path: self.path.clone(), bytes })
+        } else {
+            let _moved = self.disk.remove(&self.path);
+            record.remove();
+            None
+        };
+        let surplus = {
+            let mut shelf = locked(&self.shelf);
+            shelf.release(self.number);
+            left.and_then(|left| shelf.leave(left))
+        };
+        surplus.into_iter().for_each(|surplus| surplus.remove(&*self.disk));
+        self.loans.end(&self.loan, self.fate == Fate::Kept);
     }
 }

@@ -1,4 +1,4 @@
-//! Pins: the keys that the next Release of a suite must be signed with, over a restart.
+//! Pins: the keys that the next Release of a suite must be signed with, over a restart; and until when this one is valid.
 
 use std::time::SystemTime;
 
@@ -20,6 +20,22 @@ impl Store {
             params![pin.repository().as_str(), pin.suite_dir(), seconds(date), keys, until],
         )?;
         Ok(changed > 0)
+    }
+
+    /// Keeps until when the Release of that date says that it may be believed.
+    pub fn keep_valid_until(
+        &self,
+        repository: &Repository,
+        suite_dir: &str,
+        date: SystemTime,
+        valid_until: Option<SystemTime>,
+    ) -> Result<(), StoreError> {
+        self.0.database.writer().execute(
+            "UPDATE suite SET valid_until = ?4 WHERE dir = ?2 AND date = ?3
+                 AND repository = (SELECT id FROM repository WHERE name = ?1)",
+            params![repository.as_str(), suite_dir, seconds(date), valid_until.map(seconds)],
+        )?;
+        Ok(())
     }
 
     /// What was kept, for the next run.

@@ -3,40 +3,17 @@
 //! A row without its file, or with one of another length, goes. A file without a row gets one that has no chain: it
 //! counts against the quota and can be evicted, but is not believed before it was hashed, when it is first asked for or
 //! in an idle moment. So a lost catalogue delays no start, however much is held.
-#![expect(clippy::disallowed_methods, reason = "the door to the store's directory")]
 
-use std::{
-    collections::HashMap,
-    fs::{self, File},
-    io,
-    os::unix::fs::FileExt,
-    path::Path,
-};
+use std::{collections::HashMap, fs::File, io, os::unix::fs::FileExt};
 
 use rusqlite::{Connection, params};
 
 use crate::hash::{ContentHash, Expected, Hasher, Mismatch, Verified};
 
-use super::{
-    StoreError,
-    objects::{self, Objects},
-    shelf::Shelf,
-    unix_now,
-};
+use super::{StoreError, objects::Objects, shelf::Shelf, unix_now};
 
 /// Bytes read at once while hashing.
 const CHUNK: usize = 256 * 1024;
-
-/// Empties the directory of files on their way; those of an earlier run have nobody who goes on with them.
-pub(super) fn sweep(partials: &Path) -> Result<(), StoreError> {
-    for entry in objects::entries(partials)? {
-        match fs::remove_file(entry.path()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::at(entry.path())(error)),
-            _ => {}
-        }
-    }
-    Ok(())
-}
 
 /// Makes the table of objects say what lies on the disk, and counts it.
 pub(super) fn reconcile(writer: &mut Connection, objects: &Objects) -> Result<Shelf, StoreError> {

@@ -10,17 +10,21 @@
 //!                places     hash -> where it is currently promised
 //!
 //!  object                   hash -> size, piece chain, last use, where it came from, its Last-Modified
+//!  traffic                  day -> bytes by source; see `traffic`
 //! ```
 //!
 //! A promise is not current when the listing named it in its version before this one and does not name it any more:
 //! still right for a client that asks by older indexes, no longer offered. After one more version it goes.
 //! `listing.hash` is the index that was learned, in whatever compression; for a Release, the digest of its members.
+//! `suite.valid_until` is NULL when a Release says nothing of it.
 //! `suite.keys` are those that its next Release must be signed with, until `suite.keys_until`; both NULL when any will do.
 //! `suite.name` is what its Release names it by, NULL before one was read since that is kept.
 //! `page.id` is 4096 times the repository plus the number of the page. Hashes are blobs of 32 bytes, piece chains are as
 //! on the wire, times are seconds since 1970. `object.used` counts uses, not time, so that a clock which jumps evicts
 //! nothing; `suite.seen` counts Releases for the same reason. `object.chain` is NULL for a file found without a row: not
 //! believed until it has been hashed. `object.modified` is the mirror's `Last-Modified`, as it was sent, where one was.
+//! `object.pinned` keeps it from eviction; `object.holders` is how many others were found to have it when it was fetched,
+//! NULL when nobody was asked.
 #![expect(clippy::disallowed_methods, reason = "the door to the catalogue's file")]
 
 use std::{
@@ -37,7 +41,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::{StoreError, locked};
 
 /// Each brings the schema one version further; never edited once released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 8] = [
     "
     CREATE TABLE repository (
         id        INTEGER PRIMARY KEY,
@@ -111,6 +115,21 @@ const MIGRATIONS: [&str; 6] = [
 ",
     "
     ALTER TABLE suite ADD COLUMN name BLOB;
+",
+    "
+    ALTER TABLE suite ADD COLUMN valid_until INTEGER;
+    CREATE TABLE traffic (
+        day    INTEGER PRIMARY KEY,
+        peers  INTEGER NOT NULL,
+        lan    INTEGER NOT NULL,
+        store  INTEGER NOT NULL,
+        mirror INTEGER NOT NULL,
+        up     INTEGER NOT NULL
+    ) STRICT;
+",
+    "
+    ALTER TABLE object ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE object ADD COLUMN holders INTEGER;
 ",
 ];
 

@@ -11,9 +11,20 @@ use std::{
 
 use crate::hash::{ContentHash, Expected};
 
+use super::{
+    leftover::{LEFTOVERS_MAX, Leftover},
+    verify::BELIEVED,
+};
+
 /// Uses kept in memory, and for how long, when nothing else is written.
 const USES_PENDING: usize = 1024;
 const USES_WAIT: Duration = Duration::from_secs(60);
+
+/// Objects remembered that were opened in this run.
+const OPENED_MAX: usize = 16_384;
+
+/// Files remembered that the disk would not take.
+const SPURNED_MAX: usize = 64;
 
 /// The sums and sets. Every change is one call, so that the lock around it is held for a moment.
 #[derive(Default)]
@@ -29,6 +40,14 @@ pub(super) struct Shelf {
     partials: HashMap<u64, Reserved>,
     reserved: u64,
     next_partial: u64,
+    /// Oldest first.
+    leftovers: Vec<Leftover>,
+    /// Objects that were opened, and when they were hashed last, if they were.
+    opened: HashMap<ContentHash, Option<Instant>>,
+    /// Files of which the disk would not take a byte although it said that there is room.
+    spurned: HashSet<ContentHash>,
+    /// How often there was no room for a file.
+    refused: u64,
     pending: Pending,
 }
 
@@ -54,6 +73,56 @@ impl Shelf {
         Self { objects, bytes, uses, ..Self::default() }
     }
 
+    /// Begins with what an earlier run left, and numbers partials from there on.
+    pub(super) fn go_on(&mut self, leftovers: Vec<Leftover>, next_partial: u64) {
+        (self.leftovers, self.next_partial) = (leftovers, next_partial);
+    }
+
+    /// An interrupted download leaves this; what has to go for it comes back.
+    pub(super) fn leave(&mut self, left: Leftover) -> Option<Leftover> {
+        self.leftovers.push(left);
+        (self.leftovers.len() > LEFTOVERS_MAX).then(|| self.leftovers.remove(0))
+    }
+
+    /// What was left of a file, for whoever goes on with it.
+    pub(super) fn take_leftover(&mut self, expected: &Expected) -> Option<Leftover> {
+        let at = self.leftovers.iter().rposition(|left| left.expected == *expected)?;
+        Some(self.leftovers.remove(at))
+    }
+
+    /// What was left for longest, to be removed.
+    pub(super) fn oldest_leftover(&mut self) -> Option<Leftover> {
+        (!self.leftovers.is_empty()).then(|| self.leftovers.remove(0))
+    }
+
+    /// The disk would not take bytes of a file, whatever it says of its room.
+    pub(super) fn spurn(&mut self, hash: ContentHash) {
+        if self.spurned.len() >= SPURNED_MAX {
+            self.spurned.clear();
+        }
+        self.spurned.insert(hash);
+    }
+
+    /// Whether that happened at the last try: then the next one goes past the store, and the one after it is a new one.
+    pub(super) fn was_spurned(&mut self, hash: ContentHash) -> bool {
+        self.spurned.remove(&hash)
+    }
+
+    /// There was no room for a file.
+    pub(super) fn refuse(&mut self) {
+        self.refused += 1;
+    }
+
+    /// How often there was none.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Downloads that were interrupted and may go on, and the bytes of what they left.
+    pub(super) fn left(&self) -> (usize, u64) {
+        (self.leftovers.len(), self.leftovers.iter().map(|left| left.bytes).sum())
+    }
+
     pub(super) fn partials(&self) -> usize {
         self.partials.len()
     }
@@ -70,7 +139,8 @@ impl Shelf {
 
     /// Bytes missing for a file of `size`, under a quota and with `free` bytes on the disk of which `min_free` must stay.
     pub(super) fn shortage(&self, size: u64, quota: u64, free: u64, min_free: u64) -> u64 {
-        let taken = self.bytes.saturating_add(self.catalogue).saturating_add(self.reserved);
+        let taken =
+            self.bytes.saturating_add(self.catalogue).saturating_add(self.reserved).saturating_add(self.left().1);
         let over = taken.saturating_add(size).saturating_sub(quota);
         let short = min_free.saturating_add(self.unwritten()).saturating_add(size).saturating_sub(free);
         over.max(short)
@@ -103,6 +173,7 @@ impl Shelf {
         self.objects = self.objects.saturating_sub(1);
         self.bytes = self.bytes.saturating_sub(size);
         self.pending.used.remove(&hash);
+        self.opened.remove(&hash);
     }
 
     /// Evicted: the row goes with the next writes.
@@ -121,12 +192,45 @@ impl Shelf {
         self.pending.gone.remove(&hash)
     }
 
+    /// An object is opened: whether it is to be hashed first. The first time it is not, see `verify`.
+    pub(super) fn is_check_due(&mut self, hash: ContentHash, now: Instant) -> bool {
+        let is_due = match self.opened.get(&hash) {
+            None => false,
+            Some(None) => true,
+            Some(Some(checked)) => now.saturating_duration_since(*checked) >= BELIEVED,
+        };
+        if is_due {
+            self.checked(hash, now);
+        } else {
+            self.remember(hash, None);
+        }
+        is_due
+    }
+
+    /// An object was hashed, or is about to be.
+    pub(super) fn checked(&mut self, hash: ContentHash, now: Instant) {
+        self.remember(hash, Some(now));
+    }
+
+    fn remember(&mut self, hash: ContentHash, checked: Option<Instant>) {
+        if self.opened.len() >= OPENED_MAX {
+            self.opened.clear();
+        }
+        let known = self.opened.entry(hash).or_default();
+        *known = checked.or(*known);
+    }
+
     /// Counts a use, and says whether it is time to write uses down.
     pub(super) fn touch(&mut self, hash: ContentHash, now: Instant) -> bool {
         let used = self.next_use();
         self.pending.used.insert(hash, used);
         let since = *self.pending.since.get_or_insert(now);
         self.pending.used.len() >= USES_PENDING || now.saturating_duration_since(since) >= USES_WAIT
+    }
+
+    /// Uses counted so far.
+    pub(super) fn uses(&self) -> u64 {
+        self.uses
     }
 
     pub(super) fn next_use(&mut self) -> u64 {

@@ -14,8 +14,11 @@ use super::{Change, Store, StoreError, promises};
 /// Objects looked at in one question for all that is offered; other readers get their turn between two.
 const PAGE: i64 = 256;
 
-/// Suites of one file that are named; the first ones in the order of their names, so that others choose the same.
+/// Suites of one held file that are told of; the first ones in the order of their names, so that others choose the same.
 pub const MAX_SUITES: usize = 4;
+
+/// Suites of one file of which holders are looked for.
+const MAX_LOOKED_AT: usize = 16;
 
 /// A file that is held, vouched for by a public repository, and current.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,10 +46,11 @@ impl Store {
         Ok(())
     }
 
-    /// The public suites that list a file now, as in [`Listed::suites`]; none when it may not be named to strangers.
+    /// The public suites that list a file now, in the order of their names, of a great many the first; none when the file
+    /// may not be named to strangers. Whoever holds it is told of by at most [`MAX_SUITES`] of its own.
     pub fn suites_of(&self, file: &Expected) -> Result<Vec<SuiteName>, StoreError> {
         let reader = self.0.database.reader();
-        self.suites_in(&reader, file, |listing| name_of(&reader, listing))
+        self.suites_in(&reader, file, MAX_LOOKED_AT, |listing| name_of(&reader, listing))
     }
 
     /// One file, when [`Store::offer`] would give it whole.
@@ -58,15 +62,17 @@ impl Store {
             .optional()?;
         let Some(size) = size else { return Ok(None) };
         let expected = Expected { hash, size: size.cast_unsigned() };
-        let suites = self.suites_in(&reader, &expected, |listing| name_of(&reader, listing))?;
+        let suites = self.suites_in(&reader, &expected, MAX_SUITES, |listing| name_of(&reader, listing))?;
         drop(reader);
         let is_listed = !suites.is_empty() && !self.0.shelf().is_gone(hash);
         Ok(is_listed.then_some(Listed { expected, suites }))
     }
 
-    /// Which of these [`Store::offer`] would give whole.
+    /// Which of these [`Store::offer`] would give whole. Only files of one piece count: larger ones have keys of their own,
+    /// and to learn of those is to cost more.
     pub fn holds(&self, hashes: &[ContentHash]) -> Result<Vec<bool>, StoreError> {
-        hashes.iter().map(|hash| Ok(self.listed(*hash)?.is_some())).collect()
+        let is_small = |listed: Listed| listed.expected.pieces() == 1;
+        hashes.iter().map(|hash| Ok(self.listed(*hash)?.is_some_and(is_small))).collect()
     }
 
     /// All files that [`Store::offer`] would give whole.
@@ -84,7 +90,8 @@ impl Store {
             while let Some(row) = rows.next()? {
                 let hash = ContentHash::new(row.get(0)?);
                 let expected = Expected { hash, size: row.get::<_, i64>(1)?.cast_unsigned() };
-                let suites = self.suites_in(&reader, &expected, |listing| Ok(names.get(&listing).copied()))?;
+                let named = |listing| Ok(names.get(&listing).copied());
+                let suites = self.suites_in(&reader, &expected, MAX_SUITES, named)?;
                 if !suites.is_empty() {
                     offered.push(Listed { expected, suites });
                 }
@@ -104,6 +111,7 @@ impl Store {
         &self,
         reader: &Connection,
         file: &Expected,
+        most: usize,
         name: impl Fn(u32) -> Result<Option<SuiteName>, StoreError>,
     ) -> Result<Vec<SuiteName>, StoreError> {
         let is_public = |id| self.0.repositories.by_id(id).is_some_and(|known| known.shareable);
@@ -115,7 +123,7 @@ impl Store {
         }
         suites.sort();
         suites.dedup();
-        suites.truncate(MAX_SUITES);
+        suites.truncate(most);
         Ok(suites)
     }
 }

@@ -11,10 +11,15 @@ use crate::hash::{Expected, PIECE_SIZE, Verified};
 
 mod crash;
 mod forget;
+mod import;
 mod learning;
 mod lend;
+mod lying;
+mod manage;
 mod room;
+mod schedules;
 mod suites;
+mod verify;
 mod why;
 
 const HOUSE: &str = "mirror.example.org/debian";
@@ -28,6 +33,12 @@ struct House {
 impl House {
     fn new(quota: u64) -> Self {
         Self { dir: tempfile::tempdir().unwrap(), quota }
+    }
+
+    /// In memory, where there is room for that: SQLite is quick there.
+    fn in_memory(quota: u64) -> Self {
+        let dir = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self { dir: dir.unwrap(), quota }
     }
 
     fn config(&self) -> Config {

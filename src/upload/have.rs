@@ -1,9 +1,9 @@
 //! The answer to the question which of some files are here.
 //!
-//! **Security.** It says nothing that asking for each file would not say, and each hash of what is not here costs the asker
-//! something, so that nobody finds out what is here by going through an archive: at that price, one address gets through the packages of
-//! Debian's main section in about an hour, and has learned what it could guess from the shelves. A question takes a
-//! place among the uploads while the store is asked.
+//! **Security.** It says nothing that asking for each file would not say, and of files of one piece alone. Each hash of what
+//! is not here costs the asker something, so that nobody finds out what is here by going through an archive: at that price,
+//! one address gets through the packages of Debian's main section in about an hour. A question takes a place among the
+//! questions while the store is asked.
 #![expect(clippy::disallowed_methods, reason = "the door to the clock for the budget")]
 
 use std::time::{Duration, Instant};
@@ -56,8 +56,8 @@ pub(super) async fn answer(request: &HttpRequest, body: Payload, give: Data<Give
     if hashes.is_empty() || !rest.is_empty() {
         return HttpResponse::BadRequest().finish();
     }
-    let recall = request.conn_data::<Recall>().cloned().unwrap_or_default();
-    let Some(_place) = give.places.take(peer, recall, Instant::now()) else {
+    // A place of its own kind: a question of some milliseconds is to end nobody's upload.
+    let Some(_place) = give.questions.take(peer, Recall::default(), Instant::now()) else {
         return refuse(&give.meter, StatusCode::SERVICE_UNAVAILABLE, BUSY_WAIT);
     };
     let hashes: Vec<_> = hashes.iter().map(|hash| ContentHash::new(*hash)).collect();

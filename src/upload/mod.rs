@@ -46,11 +46,12 @@ mod pace;
 mod peer;
 mod recall;
 mod seats;
+mod takers;
 mod wire;
 
 use std::{
     io,
-    net::TcpListener,
+    net::{IpAddr, TcpListener},
     sync::{
         Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -69,6 +70,7 @@ use budget::Budget;
 use pace::Pace;
 use peer::Peer;
 use seats::Seats;
+use takers::Takers;
 use wire::Gate;
 
 /// How long a new connection may take for its first request's head.
@@ -76,6 +78,10 @@ const HEAD_WAIT: Duration = Duration::from_secs(10);
 
 /// How long an idle connection is kept for a next request.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Questions for many files that the store is asked at the same time, and those of one address.
+const QUESTIONS: usize = 8;
+const QUESTIONS_PER_ADDRESS: usize = 2;
 
 /// Threads that read files for uploads.
 const READERS: usize = 4;
@@ -158,6 +164,7 @@ struct Counters {
     requests: AtomicU64,
     active: AtomicUsize,
     refused: AtomicU64,
+    takers: Takers,
 }
 
 impl Meter {
@@ -170,6 +177,16 @@ impl Meter {
             refused: self.0.refused.load(Relaxed),
         }
     }
+
+    /// Who took how many bytes since the start, in no order; of an IPv6 /64, its first address.
+    pub fn takers(&self) -> Vec<(IpAddr, u64)> {
+        self.0.takers.all()
+    }
+
+    /// What an address is counted as in [`Meter::takers`].
+    pub fn counted_as(address: IpAddr) -> IpAddr {
+        Peer::of(address).address()
+    }
 }
 
 /// What all connections share.
@@ -178,6 +195,7 @@ struct Give {
     meter: Meter,
     budget: Mutex<Budget>,
     places: Seats,
+    questions: Seats,
     seal: Option<Seal>,
 }
 
@@ -196,6 +214,7 @@ pub fn start(
         meter: meter.clone(),
         budget: Mutex::default(),
         places: places.clone(),
+        questions: Seats::new(QUESTIONS, QUESTIONS_PER_ADDRESS),
         seal: config.seal.clone(),
     });
     let seats = Seats::new(config.connections, config.connections_per_address);

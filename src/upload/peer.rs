@@ -15,6 +15,11 @@ impl Peer {
             v4 => Self(v4),
         }
     }
+
+    /// The address, or the first of its /64.
+    pub(super) fn address(self) -> IpAddr {
+        self.0
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,10 @@ use std::{
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::atomic::Ordering::Relaxed,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
@@ -46,6 +49,8 @@ pub(super) struct Gate {
 pub(super) struct Wire {
     socket: TcpStream,
     peer: Peer,
+    /// What this peer took, over all its connections.
+    taken: Arc<AtomicU64>,
     gate: Gate,
     /// Bytes of a turn that are still to be written.
     allowed: usize,
@@ -80,6 +85,7 @@ impl Gate {
         let wire = Wire {
             socket,
             peer,
+            taken: self.meter.0.takers.of(peer),
             gate: self.clone(),
             allowed: 0,
             turn: None,
@@ -123,6 +129,7 @@ impl Wire {
         self.progress.wrote(bytes as u64);
         self.wrote = now;
         self.gate.meter.0.bytes_up.fetch_add(bytes as u64, Relaxed);
+        self.taken.fetch_add(bytes as u64, Relaxed);
     }
 }
 

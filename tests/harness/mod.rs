@@ -4,6 +4,7 @@ pub mod apt;
 pub mod archive;
 pub mod bencode;
 pub mod burst;
+pub mod chromium;
 pub mod client;
 pub mod daemon;
 pub mod deb;

@@ -288,7 +288,8 @@ impl Driver {
                 self.hear(job, found);
             }
             Command::LookAt { shelf, found } => {
-                let job = self.node.find_shelf(&shelf, Terms::default(), now);
+                // Whoever looks remembers who was there, for as long as is good.
+                let job = self.node.find_shelf(&shelf, Terms { anew: true, ..Terms::default() }, now);
                 self.hear(job, found);
             }
             Command::Publish { records, port, stored } => {

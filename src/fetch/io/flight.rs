@@ -1,12 +1,14 @@
 //! The driver of one download: carries out what the course wants done and tells it what came of it.
 #![expect(clippy::disallowed_methods, reason = "the door of fetch: time, and the file that grows")]
 
+mod account;
+
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     hash::{BuildHasher, RandomState},
     net::SocketAddr,
     ops::Range,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use futures_util::{
@@ -19,7 +21,7 @@ use crate::{
     hash::{Expected, PIECE_SIZE, Verified},
     mirror::{self, Trouble},
     peer::{self, Answer},
-    store::{Lent, Partial},
+    store::{Earlier, Lent, Partial},
 };
 
 use crate::fetch::{
@@ -27,15 +29,15 @@ use crate::fetch::{
     audience::Audience,
     course::{self, Course, Deed, Sent, Setup},
     crowd,
-    ledger::{Grade, MIRROR, SourceId},
+    ledger::{EARLIER, Grade, MIRROR, SourceId},
     plan::{Call, Measure},
 };
 
 use super::{
     doubts::Unproven,
     growing::Failure,
+    live::Source,
     stream::{Came, Stream},
-    tally::{Outcome, Report},
 };
 
 /// How long a peer is left alone that passed on a false piece.
@@ -54,6 +56,8 @@ pub(super) struct Flight<'a> {
     addresses: Vec<SocketAddr>,
     /// Holders for whom there was no room yet.
     parked: VecDeque<SocketAddr>,
+    /// Whether all were named who could be found at once.
+    searched: bool,
     chain_lent: bool,
     asks: FuturesUnordered<BoxFuture<'static, Result<Reached, Aborted>>>,
     /// Pieces asked for, each with what ends the waiting.
@@ -70,6 +74,7 @@ pub(super) struct Flight<'a> {
     peer_pieces: usize,
     givers: HashSet<SourceId>,
     from_mirror: u64,
+    lan_pieces: usize,
 }
 
 /// A peer's answer has come, or will not.
@@ -101,6 +106,7 @@ impl<'a> Flight<'a> {
             course: Course::new(setup, now),
             addresses: Vec::new(),
             parked: VecDeque::new(),
+            searched: false,
             chain_lent: false,
             asks: FuturesUnordered::new(),
             waiting: HashMap::new(),
@@ -114,7 +120,17 @@ impl<'a> Flight<'a> {
             peer_pieces: 0,
             givers: HashSet::new(),
             from_mirror: 0,
+            lan_pieces: 0,
         }
+    }
+
+    /// Goes on where an earlier download stood.
+    pub fn go_on(&mut self, earlier: Earlier) {
+        let (proven, written) = (earlier.steps.len(), earlier.written.len());
+        if proven + written > 0 {
+            tracing::info!(path = self.lead.vouched.path(), proven, written, "goes on where it was interrupted");
+        }
+        self.course.handle_earlier(earlier);
     }
 
     /// Brings the file and proves it.
@@ -129,6 +145,9 @@ impl<'a> Flight<'a> {
             self.admit_parked();
             while let Some(deed) = self.course.poll(Instant::now()) {
                 self.carry_out(deed)?;
+            }
+            while let Some((piece, kept)) = self.course.poll_changed() {
+                self.partial.note(piece, kept);
             }
             self.lend_chain();
             match self.course.outcome() {
@@ -179,24 +198,31 @@ impl<'a> Flight<'a> {
             Deed::Reread { piece } => {
                 let bytes = self.read(piece)?;
                 self.course.handle_reread(piece, &bytes);
+                self.note(piece);
             }
             Deed::Lend { piece, grade } if self.may_lend() => {
+                self.note(piece);
                 self.partial.lend(piece, if grade == Grade::Proven { Lent::Proven } else { Lent::FromMirror });
             }
-            Deed::Lend { .. } => {}
-            Deed::Unlend { piece } => self.partial.unlend(piece),
+            Deed::Lend { piece, .. } => self.note(piece),
+            Deed::Unlend { piece } => {
+                self.note(piece);
+                self.partial.unlend(piece);
+            }
             Deed::Convict { source, piece } => {
                 let what = format!("false piece {piece} of {}", self.lead.vouched.path());
                 self.shared.pool.convict(self.address(source), &what);
                 self.shared.tally.add_conviction();
             }
             Deed::Pause { source } => self.shared.pool.pause(self.address(source), PAUSE),
-            Deed::Credit { source: MIRROR, .. } => {}
+            Deed::Credit { source: MIRROR | EARLIER, .. } => {}
             Deed::Credit { source, piece } => {
                 let bytes = self.expected.piece_len(piece) as u64;
                 self.peer_pieces += 1;
                 self.givers.insert(source);
-                self.shared.tally.add_peers(bytes);
+                let in_lan = Source::of_peer(self.address(source).ip()) == Source::Lan;
+                self.lan_pieces += usize::from(in_lan);
+                self.shared.tally.add_peers(bytes, in_lan);
                 self.shared.pool.proven(self.address(source), bytes);
             }
             Deed::Release { until } => self.release(until),
@@ -235,10 +261,14 @@ impl<'a> Flight<'a> {
     fn handle_holder(&mut self, holder: Option<Holder>) -> bool {
         match holder {
             None => {
+                self.searched = true;
                 self.course.handle_holders_ended();
                 return false;
             }
-            Some(Holder::Searched) => self.course.handle_holders_ended(),
+            Some(Holder::Searched) => {
+                self.searched = true;
+                self.course.handle_holders_ended();
+            }
             Some(Holder::Chain(chain)) => self.course.handle_hearsay(chain),
             Some(Holder::Peer(address)) => {
                 let is_known = self.addresses.contains(&address) || self.parked.contains(&address);
@@ -306,7 +336,9 @@ impl<'a> Flight<'a> {
                 self.received += bytes.len() as u64;
                 let grade = if unproven { Grade::Raw } else { Grade::Proven };
                 let measure = self.measure(self.address(source));
+                self.lead.live.add(bytes.len() as u64, now);
                 self.course.handle_piece(source, piece, Sent { bytes, chain, grade }, measure, now);
+                self.note(piece);
             }
             (Ok(Answer::Pieces { chain, have }), _) => self.course.handle_have(source, chain, have, now),
             (Ok(Answer::Lacking), Some(piece)) => self.course.handle_lacking(source, piece, now),
@@ -347,7 +379,10 @@ impl<'a> Flight<'a> {
                 let _skipped = bytes.split_to(skipped as usize);
                 bytes.truncate(bytes.len().min((stream.until - stream.at) as usize));
                 stream.at += bytes.len() as u64;
+                let pieces = (stream.at - bytes.len() as u64) / PIECE_SIZE..stream.at.div_ceil(PIECE_SIZE);
+                self.lead.live.add(bytes.len() as u64, now);
                 self.course.handle_mirror_bytes(&bytes, now);
+                pieces.for_each(|piece| self.note(piece as usize));
             }
             Came::End => {
                 let short = Failure::NoSource("the mirror's answer was too short".to_owned());
@@ -362,6 +397,16 @@ impl<'a> Flight<'a> {
                 self.lose_stream(fatal, Failure::NoSource(trouble.to_string()), now);
             }
         }
+    }
+
+    /// Shows others how a piece stands now.
+    fn note(&self, piece: usize) {
+        let source = self.course.sender(piece).map(|source| match source {
+            MIRROR => Source::Mirror,
+            EARLIER => Source::Store,
+            peer => Source::of_peer(self.address(peer).ip()),
+        });
+        self.lead.live.set(piece, source);
     }
 
     fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
@@ -417,6 +462,11 @@ impl<'a> Flight<'a> {
         Ok(())
     }
 
+    /// How many peers were found that have the file, once all who can be found were named.
+    pub fn holders(&self) -> Option<u32> {
+        self.searched.then_some((self.addresses.len() + self.parked.len()) as u32)
+    }
+
     /// What it passed on before it was proven. What was wrong of that stays in doubt.
     pub fn into_unproven(self) -> Option<Unproven> {
         self.unproven.filter(|_| self.course.tainted().is_none())
@@ -427,24 +477,5 @@ impl<'a> Flight<'a> {
         let read = self.partial.read_at(self.expected.span(piece).start, &mut bytes);
         read.map_err(|error| Failure::Store(error.to_string()))?;
         Ok(bytes)
-    }
-
-    /// What is to be remembered of it.
-    pub fn report(&self, outcome: Outcome) -> Report {
-        let useful = if outcome.is_ok() { self.expected.size } else { 0 };
-        let mirror_pieces = self.from_mirror.div_ceil(PIECE_SIZE) as usize;
-        Report {
-            path: self.lead.vouched.path().to_owned(),
-            repository: self.lead.vouched.repository().to_string(),
-            expected: self.expected,
-            from_peers: self.peer_pieces,
-            from_mirror: self.expected.pieces().saturating_sub(self.peer_pieces).min(mirror_pieces),
-            peers: self.givers.len(),
-            wasted: self.received.saturating_sub(useful),
-            took: self.began.elapsed(),
-            first_byte: self.first_byte,
-            ended: SystemTime::now(),
-            outcome,
-        }
     }
 }

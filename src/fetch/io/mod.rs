@@ -3,6 +3,7 @@
 pub(super) mod doubts;
 mod flight;
 pub(super) mod growing;
+pub(super) mod live;
 mod stream;
 pub(super) mod tally;
 #[cfg(test)]
@@ -24,9 +25,10 @@ use tally::{Outcome, Report};
 pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'static, Holder>) {
     let expected = *lead.vouched.expected();
     let store = lead.shared.store.clone();
-    let begun = tokio::task::spawn_blocking(move || store.begin(expected)).await.expect("begin does not panic");
-    let partial = match begun {
-        Ok(partial) => partial,
+    let begin = move || store.begin(expected).map(|partial| (partial.earlier(), partial));
+    let begun = tokio::task::spawn_blocking(begin).await.expect("begin does not panic");
+    let (earlier, mut partial) = match begun {
+        Ok(begun) => begun,
         Err(error) => {
             tracing::warn!(file = lead.vouched.path(), %error, "not kept");
             return finish(&lead.progress, Err(Failure::Store(error.to_string())));
@@ -34,15 +36,25 @@ pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'
     };
     lead.progress.send_modify(|progress| progress.file = Some(partial.file()));
     let holders = if lead.vouched.shareable().is_some() { holders } else { futures_util::stream::empty().boxed() };
+    lead.live.begin();
     let mut flight = Flight::new(&lead, &partial, origin);
+    flight.go_on(earlier);
     let result = flight.run(holders).await;
     let report = flight.report(result.as_ref().map(|_| ()).map_err(Clone::clone));
+    let holders = flight.holders();
     let unproven = flight.into_unproven();
+    holders.into_iter().for_each(|holders| partial.set_holders(holders));
     log(&report);
     lead.shared.tally.add_report(report);
     match result {
         Ok(verified) => keep(lead, partial, verified, unproven).await,
-        Err(failure) => finish(&lead.progress, Err(failure)),
+        Err(failure) => {
+            // What was proven of a file that nobody has any more, or that is not what it was promised to be, helps nobody.
+            if matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
+                partial.discard();
+            }
+            finish(&lead.progress, Err(failure));
+        }
     }
 }
 

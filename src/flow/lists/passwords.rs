@@ -1,14 +1,8 @@
 //! Passwords: which hosts apt asks with one that its sources do not show (apt_auth.conf(5)).
-//!
-//! ```text
-//!  machine https://mirror.example.org/debian login apt password debian
-//! ```
-//!
-//! Only the hosts are looked at, whatever scheme, port or path the rest of an entry is about.
 
 use std::{fs, io, path::Path};
 
-use crate::archive::Location;
+use crate::archive::{Location, password_hosts};
 
 use super::super::file;
 
@@ -42,7 +36,7 @@ impl Passwords {
                 Ok(Err(_)) | Err(_) => return Self::Unreadable,
             }
         }
-        Self::For(texts.iter().flat_map(|text| hosts(text)).collect())
+        Self::For(texts.iter().flat_map(|text| password_hosts(text)).collect())
     }
 
     /// Whether a place may be one that apt asks with a password.
@@ -52,20 +46,6 @@ impl Passwords {
             Self::Unreadable => true,
         }
     }
-}
-
-fn hosts(text: &str) -> impl Iterator<Item = String> {
-    let words: Vec<_> = text.split_whitespace().collect();
-    let machines: Vec<_> = words.windows(2).filter(|pair| pair[0] == "machine").map(|pair| host(pair[1])).collect();
-    machines.into_iter()
-}
-
-fn host(machine: &str) -> String {
-    let rest = machine.split_once("://").map_or(machine, |(_, rest)| rest);
-    let authority = rest.split('/').next().unwrap_or_default();
-    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
-    let host = authority.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(authority, |(host, _)| host);
-    host.trim_end_matches('.').to_owned()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ const MAX_PEERS_OF_SHELF: usize = 100;
 /// twice as much.
 const MAX_IN_VAIN: f64 = 256.0;
 const IN_VAIN_PAID: f64 = 8.0;
-/// Times that a peer may say yes without giving anything before it is asked last.
+/// Answers in which a peer may say yes without giving anything before it is asked last.
 const MAX_UNKEPT: u32 = 8;
 /// What a peer is presumed to take for an answer, and to have of what it is asked for, before it is known.
 const PRESUMED: Duration = Duration::from_millis(150);
@@ -127,7 +127,7 @@ struct Regular {
     yes: f64,
     no: f64,
     took: Option<Duration>,
-    /// Bytes that it had given when it last gave some, and how often it has said yes since.
+    /// Bytes that it had given when it last gave some, and how many of its answers have had a yes since.
     given: (u64, u32),
     /// Hashes asked in vain, as of then.
     in_vain: (f64, Instant),
@@ -238,21 +238,20 @@ impl Desk {
         if regular.given.0 < answer.given {
             regular.given = (answer.given, 0);
         }
-        let in_vain = asked.len() - answer.holds.iter().take(asked.len()).filter(|holds| **holds).count();
-        regular.in_vain = (regular.in_vain(now) + in_vain as f64, now);
+        let has = answer.holds.iter().take(asked.len()).filter(|holds| **holds).count();
+        let in_vain = (asked.len() - has) as f64;
+        regular.in_vain = (regular.in_vain(now) + in_vain, now);
         // What it had of late says more than what it had long ago.
-        (regular.yes, regular.no) = (0.98 * regular.yes, 0.98 * regular.no);
+        (regular.yes, regular.no) = (0.98 * regular.yes + has as f64, 0.98 * regular.no + in_vain);
+        // Once for a question: nothing of what it says now could have been fetched yet.
+        if has > 0 {
+            regular.given.1 = regular.given.1.saturating_add(1);
+        }
         if !regular.queue.is_empty() {
             self.due.insert((regular.due, peer));
         }
         let holds = answer.holds.iter().copied().chain(std::iter::repeat(false));
         for (id, holds) in asked.into_iter().zip(holds) {
-            let regular = self.peers.get_mut(&peer).expect("it was there just now");
-            if holds {
-                (regular.yes, regular.given.1) = (regular.yes + 1.0, regular.given.1.saturating_add(1));
-            } else {
-                regular.no += 1.0;
-            }
             let Some(wanted) = self.wanted.get_mut(&id) else { continue };
             wanted.open -= 1;
             if holds {

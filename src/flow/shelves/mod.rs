@@ -68,7 +68,7 @@ impl Shelves {
     }
 
     /// Looks for peers that say they hold a file of one piece. The channel closes when nobody else will be found; to drop
-    /// it ends the search.
+    /// it ends the asking. The search for a shelf's peers goes on: the next file may want them.
     pub(super) fn search(&self, file: Shareable) -> mpsc::Receiver<Found> {
         let (found, receiver) = mpsc::channel(MAX_FOUND);
         // When too many are wanted, nothing is found.
@@ -122,6 +122,7 @@ impl Clerk {
     fn handle(&mut self, happened: Happened) {
         let now = Instant::now();
         match happened {
+            Happened::Listed(Want { found, .. }, _) if found.is_closed() => {}
             Happened::Listed(Want { file, found }, suites) => {
                 let shelves = suites.into_iter().map(|suite| Shelf::of(suite, &file.hash)).collect();
                 let id = self.desk.handle_wanted(file.hash, shelves, now);

@@ -138,7 +138,7 @@ async fn a_convicted_peer_is_not_asked_again() {
     let peer = "127.9.3.1:9".parse().expect("an address");
     pool.convict(peer, "a test");
     assert_eq!(pool.ask(peer, Ask::Chain { file: file(9) }).await, Err(Failure::Unwelcome));
-    assert!(pool.snapshot().peers.iter().any(|(address, _, banned)| *address == peer && *banned));
+    assert!(pool.snapshot().peers.iter().any(|met| met.address == peer && met.is_banned));
 }
 
 #[tokio::test]

@@ -7,25 +7,29 @@
 //! The answer to `GET /api/v1/why?q=QUESTION`; what may be asked is in [`question`].
 
 pub mod page;
+pub mod pieces;
 pub mod question;
 mod unknown;
 mod version;
 
-use std::{cmp::Reverse, fmt};
+use std::{cmp::Reverse, fmt, time::SystemTime};
 
 use actix_web::http::StatusCode;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::{
     archive::{Location, Repository, is_release, path},
+    fetch,
     store::{Holding, Sought, StoreError, Vouching},
 };
 
 use super::{
-    Window,
+    Window, look,
     report::{self, Refused, Suite, seconds},
 };
 
+use pieces::Pieces;
 use question::{BadQuestion, FileName, Question, Subject, name_begins, same_file};
 
 /// Chains shown of one question.
@@ -36,7 +40,8 @@ const MAX_REFUSALS: usize = 5;
 const MAX_SUITES: usize = 10;
 
 /// What is known of a question.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[schema(as = WhyAnswer)]
 pub struct Answer {
     /// The question, without passwords.
     pub question: String,
@@ -51,7 +56,7 @@ pub struct Answer {
 }
 
 /// From a key to a file.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Chain {
     /// The signature's key.
     pub signer: Signer,
@@ -67,12 +72,14 @@ pub struct Chain {
     pub store: Kept,
     /// Whether peers are asked for it and may have it.
     pub peers: Peers,
+    /// Who brought it, when it is held or on its way.
+    pub pieces: Option<Pieces>,
     /// What was refused of the same suite since the start, newest first.
     pub refusals: Vec<Refused>,
 }
 
 /// A key that signed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Signer {
     /// Its fingerprint, in upper-case hexadecimal digits.
     pub fingerprint: String,
@@ -81,7 +88,7 @@ pub struct Signer {
 }
 
 /// A Release whose signature was checked.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Release {
     /// The repository that it speaks for: `host[:port]/path`.
     pub repository: String,
@@ -94,7 +101,7 @@ pub struct Release {
 }
 
 /// An index whose bytes were hashed.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Index {
     /// Its path in the repository.
     pub path: String,
@@ -103,7 +110,7 @@ pub struct Index {
 }
 
 /// A file that an archive vouches for.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct File {
     /// Its path in the repository.
     pub path: String,
@@ -114,7 +121,7 @@ pub struct File {
 }
 
 /// Where a chain breaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Break {
     /// The index, or the Release, named the file in its version before this one and does not any more.
@@ -124,8 +131,9 @@ pub enum Break {
 }
 
 /// Whether the store has a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = Holding)]
 pub enum Kept {
     /// Whole and proven.
     Held,
@@ -138,7 +146,7 @@ pub enum Kept {
 }
 
 /// Whether peers may have a file, and are asked for it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Peers {
     /// Given and announced.
@@ -158,7 +166,7 @@ pub enum Peers {
 }
 
 /// Nothing vouches.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Missing {
     /// Why not.
     pub reason: Absence,
@@ -169,7 +177,7 @@ pub struct Missing {
 }
 
 /// Why nothing vouches for a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Absence {
     /// A Release is signed itself.
@@ -198,7 +206,7 @@ pub enum NoAnswer {
 }
 
 /// What the API says instead of an answer.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub struct Trouble {
     /// Why.
     pub error: String,
@@ -216,16 +224,17 @@ impl NoAnswer {
 
 impl Answer {
     /// Looks for what is asked.
-    pub(super) fn of(window: &Window, text: &str) -> Result<Self, NoAnswer> {
+    pub(super) fn of(window: &Window, text: &str, wall: SystemTime) -> Result<Self, NoAnswer> {
         let question = Question::parse(text, &window.listen)?;
         let mut found = seek(window, &question.subject)?;
         found.sort_by(newest_first);
         let more = found.len().saturating_sub(MAX_CHAINS);
         found.truncate(MAX_CHAINS);
         let refused: Vec<_> = window.flow.learning().refusals.into_iter().map(report::refused).collect();
+        let fetched = window.fetcher.snapshot();
         let chains: Vec<_> =
-            found.iter().map(|vouching| chain(window, vouching, &refused)).collect::<Result<_, _>>()?;
-        let missing = if chains.is_empty() { Some(missing(window, &question.subject, refused)?) } else { None };
+            found.iter().map(|vouching| chain(window, vouching, &refused, &fetched)).collect::<Result<_, _>>()?;
+        let missing = if chains.is_empty() { Some(missing(window, &question.subject, refused, wall)?) } else { None };
         let whole = chains.iter().any(|chain| chain.breaks.is_none());
         Ok(Self { question: question.text, whole, chains, more, missing })
     }
@@ -291,7 +300,12 @@ fn breaks(vouching: &Vouching) -> Option<Break> {
     }
 }
 
-fn chain(window: &Window, vouching: &Vouching, refused: &[Refused]) -> Result<Chain, StoreError> {
+fn chain(
+    window: &Window,
+    vouching: &Vouching,
+    refused: &[Refused],
+    fetched: &fetch::Snapshot,
+) -> Result<Chain, StoreError> {
     let (file, repository) = (&vouching.file, vouching.file.repository());
     let holding = window.store.holding(file.expected())?;
     let (fingerprint, key_file) = vouching.signer.split_once(' ').unwrap_or((&vouching.signer, ""));
@@ -318,6 +332,7 @@ fn chain(window: &Window, vouching: &Vouching, refused: &[Refused]) -> Result<Ch
         breaks: breaks(vouching),
         store: holding.into(),
         peers: peers(window, vouching, holding)?,
+        pieces: pieces::of(file.expected(), holding.into(), fetched, window.dht.is_some()),
         refusals: refused.iter().filter(of_suite).take(MAX_REFUSALS).cloned().collect(),
     })
 }
@@ -339,7 +354,12 @@ fn peers(window: &Window, vouching: &Vouching, holding: Holding) -> Result<Peers
     })
 }
 
-fn missing(window: &Window, subject: &Subject, mut refusals: Vec<Refused>) -> Result<Missing, StoreError> {
+fn missing(
+    window: &Window,
+    subject: &Subject,
+    mut refusals: Vec<Refused>,
+    wall: SystemTime,
+) -> Result<Missing, StoreError> {
     let places: &[Location] = match subject {
         Subject::Url(places) => places,
         Subject::Path { url, .. } => url.as_slice(),
@@ -370,7 +390,7 @@ fn missing(window: &Window, subject: &Subject, mut refusals: Vec<Refused>) -> Re
         _ => Absence::Unlisted,
     };
     refusals.truncate(MAX_REFUSALS);
-    let suites = suites.into_iter().take(MAX_SUITES).map(report::suite).collect();
+    let suites = suites.into_iter().take(MAX_SUITES).map(|info| look::suite(info, wall)).collect();
     Ok(Missing { reason, refusals, suites })
 }
 

@@ -3,12 +3,15 @@
 use maud::{Markup, html};
 
 use crate::status::{
-    page::frame,
+    page::{frame, legend, pieces},
     report::{Refused, Suite},
     words::{count, moment},
 };
 
-use super::{Answer, Chain, Missing, NoAnswer};
+use super::{
+    Answer, Chain, Missing, NoAnswer,
+    pieces::{Came, Pieces},
+};
 
 /// Renders a question and its answer; without one the page only asks.
 pub(in crate::status) fn render(question: &str, answer: Option<&Result<Answer, NoAnswer>>) -> Markup {
@@ -52,9 +55,24 @@ fn links(chain: &Chain) -> Markup {
                 dd { @match chain.breaks { None => span.good { "whole" }, Some(why) => span.bad { "broken: " (why) } } }
                 dt { "Store" } dd { (chain.store) }
                 dt { "Peers" } dd { (chain.peers) }
+                @if let Some(brought) = &chain.pieces { dt { "Pieces" } dd { (brought_by(brought)) } }
             }
             (refusals(&chain.refusals))
         }
+    }
+}
+
+fn brought_by(brought: &Pieces) -> Markup {
+    html! {
+        (pieces(&brought.map))
+        (brought.map.pieces) " of at most 512 KiB, "
+        @match brought.came {
+            Came::Now => "on their way",
+            Came::ThisRun => "brought since the start",
+            Came::Earlier => "brought before the start",
+        }
+        @if let Some(reason) = brought.mirror_reason { "; the mirror: " (reason) }
+        (legend())
     }
 }
 

@@ -49,7 +49,7 @@ mod tests {
         let learned = UNIX_EPOCH + Duration::from_secs(learned);
         let repository = Repository::restore("m.example.org/debian");
         let (suite, signer) = ("dists/sid".to_owned(), "key".to_owned());
-        SuiteInfo { repository, suite, date: UNIX_EPOCH, signer, files: 1, learned }
+        SuiteInfo { repository, suite, date: UNIX_EPOCH, signer, files: 1, learned, valid_until: None }
     }
 
     #[test]

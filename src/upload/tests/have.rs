@@ -1,4 +1,7 @@
-use crate::seal::{HEADER, Seal};
+use crate::{
+    hash::PIECE_SIZE,
+    seal::{HEADER, Seal},
+};
 
 use super::*;
 
@@ -27,11 +30,12 @@ fn now() -> u64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_question_tells_which_of_many_files_are_given() {
     let port = port(&Config::default());
-    port.hold(1, "mirror.example.org/debian", true, &[b"one", b"two"]);
+    let large = vec![1; PIECE_SIZE as usize + 1];
+    port.hold(1, "mirror.example.org/debian", true, &[b"one", b"two", &large]);
     port.hold(1, "private.example.org/debian", false, &[b"secret"]);
-    let asked = hashes(&[b"zero", b"one", b"secret", b"3", b"4", b"5", b"6", b"7", b"two", b"9"]);
+    let asked = hashes(&[b"zero", b"one", b"secret", b"3", b"4", b"5", b"6", &large, b"two", b"9"]);
     let answer = port.ask_have(&asked, "");
-    assert_eq!((answer.status, &answer.body[..]), (200, &[0b10, 0b1][..]));
+    assert_eq!((answer.status, &answer.body[..]), (200, &[0b10, 0b1][..]), "the large one has a key of its own");
     assert_eq!(answer.field("content-length"), Some("2"));
     port.hold(2, "mirror.example.org/debian", true, &[b"two"]);
     assert_eq!(port.ask_have(&asked, "").body, [0, 1], "what was replaced is not given");

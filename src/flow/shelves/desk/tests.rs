@@ -156,6 +156,33 @@ fn who_said_yes_before_is_asked_first_and_who_said_it_and_gave_nothing_last() {
 }
 
 #[test]
+fn who_says_yes_to_a_whole_burst_is_asked_for_the_next_one_too() {
+    let mut scene = Scene::with_peers([peer(3)]);
+    let _burst: Vec<_> = (0..20).map(|n| scene.want(n)).collect();
+    assert_eq!(scene.asked(), [peer(3)]);
+    scene.answer(peer(3), &[true; 20]);
+    (40..80).for_each(|n| scene.desk.handle_found(shelf("sid"), peer(n), scene.now));
+    scene.want(1000);
+    let asked = scene.asked();
+    assert!(asked.contains(&peer(3)), "it has had no time to give anything: {asked:?}");
+}
+
+#[test]
+fn an_answer_is_taken_although_its_peer_is_forgotten_meanwhile() {
+    let mut scene = Scene::with_peers([peer(1)]);
+    let ids = [scene.want(1), scene.want(2)];
+    assert_eq!(scene.asked(), [peer(1)]);
+    // Nobody else is idle when a place is needed for the next peer that is asked.
+    let others = (0..MAX_PEERS as u32).map(|n| SocketAddr::from(((0x3000_0000 + n * 256).to_be_bytes(), 9978)));
+    for other in others {
+        scene.desk.peers.insert(other, Regular { under_way: Some(Vec::new()), ..Regular::new(scene.now) });
+    }
+    scene.desk.handle_found(shelf("sid"), peer(2), scene.now);
+    let outputs = scene.answer(peer(1), &[false, true]);
+    assert!(outputs.contains(&Output::Holder(ids[1], peer(1))), "{outputs:?}");
+}
+
+#[test]
 fn a_neighbourhood_does_not_fill_all_places_unless_it_is_a_lan() {
     let near = |third: u8| (1..30).map(move |n| SocketAddr::from(([20, 1, third, n], 9978)));
     let all_asked = |scene: &mut Scene| {
