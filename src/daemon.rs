@@ -254,12 +254,7 @@ impl Daemon {
         let window = Arc::new(window);
         self.tasks.spawn(window.clone().keep_account());
         self.window = Some(window.clone());
-        let door = Door {
-            flow: self.flow.clone(),
-            store: self.store.clone(),
-            allow: self.config.proxy.allow.clone(),
-            pace: Pace::default(),
-        };
+        let door = Door { flow: self.flow.clone(), allow: self.config.proxy.allow.clone(), pace: Pace::default() };
         let server = door.open(listeners, window.pages()).context("apt's door")?;
         self.servers.push(server.handle());
         self.tasks.spawn(async move {

@@ -16,10 +16,14 @@
 //! | says 404 after announcing | `Missing` | alone, of hashes, together |
 //! | closes after each reply | `Closes` | alone, of hashes, together |
 //! | has more pieces than there are | `OddSet` | of hashes |
+//! | says of every file that it holds it, and gives none | `Right` | of holds |
+//! | does not say what it holds, or not in this world's time | `Mute`, `Trickle`, `EndlessField` | of holds |
+//! | says more or less of what it holds than it was asked | `More`, `Shorter` | of holds |
 //! | is ourselves | | [`a_host_that_is_told_to_ask_itself_asks_the_mirror`] |
 //!
 //! *Alone*: [`a_peer_that_breaks_the_protocol_costs_little_whatever_its_manner`], each of them the only peer. *Of hashes*:
-//! [`the_same_in_answers_about_piece_hashes_costs_as_little`], each the only peer of its file, all at a time. *Together*:
+//! [`the_same_in_answers_about_piece_hashes_costs_as_little`], each the only peer of its file, all at a time. *Of holds*:
+//! [`who_lies_about_what_it_holds_keeps_nobody_from_the_mirror`], the same of files of one piece. *Together*:
 //! [`all_of_them_together_beside_an_honest_peer_do_not_stop_it`]. Peers that send wrong bytes in right answers are in
 //! `e2e_liars`, `e2e_bring` and `e2e_conspiracy`.
 
@@ -154,6 +158,52 @@ fn the_same_in_answers_about_piece_hashes_costs_as_little() {
     let liars = manners.iter().zip(&rogues).filter_map(is_liar).collect();
     assert_eq!(host.daemon.status().banned(), liars, "who tells false states is banned, and nobody else");
     host.machine.assert_store_is_whole();
+}
+
+#[test]
+fn who_lies_about_what_it_holds_keeps_nobody_from_the_mirror() {
+    use Manner::{EndlessField, More, Mute, Right, Shorter, Trickle};
+    let manners = [Right, Mute, Trickle, EndlessField, More, Shorter];
+    let depot = Depot::of((1..=manners.len() as u64).map(|number| 30_000 * number));
+    let mirror = depot.mirror();
+    let first = Host::of("first-", mirror.addr(), &depot.signer, &Config::default());
+    let bootstrap = vec![first.daemon.peers()];
+    for mirror_use in ["sparing", "last"] {
+        let config = Config { mirror: mirror_use, bootstrap: bootstrap.clone(), ..Config::default() };
+        let host = Host::of(&format!("{mirror_use}-"), mirror.addr(), &depot.signer, &config);
+        host.daemon.until("it knows the first", LIMIT, |status| status.nodes() >= 1);
+        let rogues: Vec<_> =
+            manners.iter().zip(depot.all()).map(|(manner, package)| Rogue::of_holds(*manner, package)).collect();
+        rogues.iter().for_each(|rogue| rogue.announce(&[first.daemon.peers(), host.daemon.peers()]));
+        let before = host.daemon.memory();
+        thread::scope(|scope| {
+            let bring = |package| {
+                let (host, mirror) = (&host, mirror.addr());
+                scope.spawn(move || {
+                    let start = Instant::now();
+                    host.bring(mirror, package);
+                    start.elapsed()
+                })
+            };
+            let coming: Vec<_> = depot.all().into_iter().map(bring).collect();
+            for (manner, coming) in manners.iter().zip(coming) {
+                let took = coming.join();
+                println!("{mirror_use}, {manner:?}: {took:?}");
+                assert!(took.is_ok_and(|took| took < LIMIT), "{mirror_use}, {manner:?}: it does not come in time");
+            }
+        });
+        let memory = host.daemon.memory().saturating_sub(before);
+        assert!(memory < MEMORY, "{mirror_use}: {memory} bytes of memory");
+        for (manner, rogue) in manners.iter().zip(&rogues) {
+            if mirror_use == "last" {
+                assert!(!rogue.server().requests("/~/have").is_empty(), "{manner:?}: it was asked");
+            }
+            let vain = rogue.server().sent("/~/");
+            assert!(vain <= IN_VAIN, "{mirror_use}, {manner:?}: {vain} bytes in vain");
+        }
+        assert_eq!(host.daemon.status().banned(), Default::default(), "nobody gave a false byte");
+        host.machine.assert_store_is_whole();
+    }
 }
 
 #[test]

@@ -128,6 +128,8 @@ pub enum Outcome {
         /// Whether sources gave other bytes than those promised.
         mismatch: bool,
     },
+    /// There are sources, none gave anything of use for [`super::plan::STALEMATE`], and none gave wrong bytes.
+    Silent,
 }
 
 /// What is to be downloaded, and how.
@@ -139,8 +141,8 @@ pub struct Setup {
     pub mirror_use: MirrorUse,
     /// Whether there is one.
     pub mirror: bool,
-    /// Whether a connected peer of measured rate may turn out to be a holder.
-    pub quick_peers: bool,
+    /// The rate in bytes a second of the quickest connected peer, which may turn out to be a holder.
+    pub quickest: Option<f64>,
     /// Whether readers get proven bytes only.
     pub cautious: bool,
     /// Makes this client's choices differ from others'.
@@ -161,17 +163,17 @@ pub struct Course {
     given: u64,
     tainted: Option<u64>,
     mismatch: bool,
-    given_up: bool,
+    given_up: Option<Outcome>,
     doubted_since: Option<Instant>,
 }
 
 impl Course {
     /// A download of which nothing is there yet.
     pub fn new(setup: Setup, now: Instant) -> Self {
-        let Setup { expected, mirror_use, mirror, quick_peers, cautious, seed } = setup;
+        let Setup { expected, mirror_use, mirror, quickest, cautious, seed } = setup;
         Self {
             expected,
-            plan: Plan::new(mirror_use, &expected, mirror, quick_peers, seed, now),
+            plan: Plan::new(mirror_use, &expected, mirror, quickest, seed, now),
             ledger: Ledger::new(expected),
             stream: Streaming::default(),
             deeds: VecDeque::new(),
@@ -181,7 +183,7 @@ impl Course {
             given: 0,
             tainted: None,
             mismatch: false,
-            given_up: false,
+            given_up: None,
             doubted_since: None,
         }
     }
@@ -329,7 +331,7 @@ impl Course {
             if !self.deeds.is_empty() {
                 continue;
             }
-            if self.given_up || self.ledger.verified().is_some() {
+            if self.given_up.is_some() || self.ledger.verified().is_some() {
                 return None;
             }
             let wish = self.plan.poll(&self.ledger, now)?;
@@ -342,7 +344,7 @@ impl Course {
         if let Some(verified) = self.ledger.verified() {
             return Some(Outcome::Proven(verified));
         }
-        self.given_up.then_some(Outcome::NoSource { mismatch: self.mismatch })
+        self.given_up.clone()
     }
 
     fn fulfil(&mut self, wish: Wish) {
@@ -355,7 +357,9 @@ impl Course {
                 self.ledger.handle_exhausted(piece);
                 self.attend();
             }
-            Wish::GiveUp => self.given_up = true,
+            Wish::GiveUp => self.given_up = Some(Outcome::NoSource { mismatch: self.mismatch }),
+            Wish::Despair if self.mismatch => self.given_up = Some(Outcome::NoSource { mismatch: true }),
+            Wish::Despair => self.given_up = Some(Outcome::Silent),
         }
     }
 

@@ -40,13 +40,15 @@ use crate::{
 
 pub use course::SAFETY_CATCH;
 pub use crowd::is_dialled;
+use io::doubts::Doubts;
 use io::live::Live;
 pub use io::{
+    doubts::Unproven,
     growing::{Cut, Failure, Growing, Progress},
     live::{MAX_CELLS, Map, Picture, Source},
     tally::{MirrorReason, Outcome, Report, Snapshot, Tally},
 };
-pub use plan::MirrorUse;
+pub use plan::{MirrorUse, STALEMATE};
 use routes::Routes;
 
 /// Downloads at a time; further ones are left to the mirror alone.
@@ -129,6 +131,7 @@ struct Shared {
     mirror: Mirror,
     store: Store,
     tally: Tally,
+    doubts: Doubts,
     state: Mutex<State>,
 }
 
@@ -164,7 +167,8 @@ impl Shared {
 impl Fetcher {
     /// A fetcher over these stations.
     pub fn new(config: Config, pool: Pool, mirror: Mirror, store: Store) -> Self {
-        let shared = Shared { config, pool, mirror, store, tally: Tally::default(), state: Mutex::default() };
+        let (tally, doubts, state) = (Tally::default(), Doubts::new(store.clone()), Mutex::default());
+        let shared = Shared { config, pool, mirror, store, tally, doubts, state };
         Self { shared: Arc::new(shared) }
     }
 
@@ -178,7 +182,7 @@ impl Fetcher {
         if state.flights.len() >= MAX_FLIGHTS {
             return Claim::Full;
         }
-        let (progress, growing) = Growing::new(*vouched.expected(), !self.shared.store.is_marked(hash));
+        let (progress, growing) = Growing::new(*vouched.expected());
         let repository = vouched.repository().to_string();
         let live = Arc::new(Live::new(vouched.path(), &repository, *vouched.expected(), Instant::now()));
         state.flights.insert(hash, (growing.clone(), live.clone()));
@@ -201,6 +205,28 @@ impl Fetcher {
     /// Bytes of good pieces that a peer has given.
     pub fn given(&self, peer: SocketAddr) -> u64 {
         self.shared.pool.given(peer)
+    }
+
+    /// Bytes of a file are about to leave past this station before they are proven. May block for a moment.
+    pub fn out(&self, hash: ContentHash) -> Unproven {
+        self.shared.doubts.out(hash)
+    }
+
+    /// Whether a client may hold bytes of a file that were never proven. May block for a moment.
+    pub fn is_doubtful(&self, hash: ContentHash) -> bool {
+        self.shared.doubts.is_doubtful(hash)
+    }
+
+    /// Whether a client that says to have the beginning of a file may be given the rest alone as it grows: whatever is out
+    /// of it is of this download.
+    pub fn may_resume(&self, growing: &Growing) -> bool {
+        let hash = growing.expected().hash;
+        growing.may_resume() && !self.shared.doubts.is_doubtful_beside_one(hash) && !self.shared.was_cut(hash)
+    }
+
+    /// A client that had wrong bytes of a file was cut. May block for a moment.
+    pub fn remember_cut(&self, hash: ContentHash) {
+        self.shared.remember_cut(hash);
     }
 
     /// What was brought so far, and what is on its way.

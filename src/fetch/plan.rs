@@ -71,6 +71,8 @@ const STRETCH: Duration = Duration::from_secs(2);
 const STRIKES: u32 = 3;
 /// Failures in a row after which the mirror is waited for no longer, when nobody else helps.
 const MIRROR_STRIKES: u32 = 4;
+/// Bytes a second from which on a holder is quick enough to be waited for, as long as the mirror is not measured.
+const QUICK: f64 = 1.0e6;
 /// How long a lookup may hold back the mirror when quick peers are connected.
 const GRACE: Duration = Duration::from_millis(60);
 /// How long peers without measure may take for a piece before it is late.
@@ -87,9 +89,9 @@ const LAST_RESORT: Duration = Duration::from_secs(15);
 const QUESTIONS: usize = 8;
 /// How long a peer may take for one answer before it is taken for lost.
 const LOST: Duration = Duration::from_secs(60);
-/// How long nothing at all may come of use before no source is left, whatever they all promise: a peer that is always busy
-/// beside a mirror that is always silent would keep a download for ever.
-const STALEMATE: Duration = Duration::from_secs(240);
+/// How long nothing at all may come of use before a download ends, whatever its sources all promise: a peer that is always
+/// busy beside a mirror that is always silent would keep it for ever.
+pub const STALEMATE: Duration = Duration::from_secs(240);
 /// How long somebody honest is waited for when the others lied.
 const HOPE: Duration = Duration::from_secs(5);
 /// How often an unfinished holder is asked what it has by now.
@@ -166,6 +168,8 @@ pub enum Wish {
     },
     /// No source is left.
     GiveUp,
+    /// There are sources, and nobody gives anything of use: [`STALEMATE`].
+    Despair,
 }
 
 /// The plan of one download.
@@ -198,19 +202,19 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// A plan with no peers yet. `mirror`: whether there is one; `quick_peers`: whether a connected peer of measured rate
-    /// may turn out to be a holder.
+    /// A plan with no peers yet. `mirror`: whether there is one; `quickest`: the rate in bytes a second of the quickest
+    /// connected peer, which may turn out to be a holder. A slow one is not waited for.
     pub fn new(
         mirror_use: MirrorUse,
         expected: &Expected,
         mirror: bool,
-        quick_peers: bool,
+        quickest: Option<f64>,
         seed: u64,
         now: Instant,
     ) -> Self {
         let grace = match mirror_use {
             MirrorUse::First => Duration::ZERO,
-            MirrorUse::Sparing if quick_peers => GRACE,
+            MirrorUse::Sparing if quickest.is_some_and(|rate| rate >= QUICK) => GRACE,
             MirrorUse::Sparing => Duration::ZERO,
             MirrorUse::Last => Duration::from_secs(3),
         };
@@ -373,7 +377,7 @@ impl Plan {
             return self.mirror.halt().or_else(|| self.ask_have(ledger, now));
         }
         if now >= self.moved + STALEMATE {
-            return Some(Wish::GiveUp);
+            return Some(Wish::Despair);
         }
         if self.front_since.0 != ledger.front().0 {
             self.front_since = (ledger.front().0, now);

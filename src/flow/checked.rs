@@ -4,69 +4,28 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 
 use crate::{
-    fetch::SAFETY_CATCH,
-    hash::{ContentHash, Expected, Hasher},
+    fetch::{Fetcher, SAFETY_CATCH, Unproven},
+    hash::{Expected, Hasher},
     mirror::Trouble,
-    store::{Mark, Store},
 };
 
-/// The mark on a file whose bytes leave before they are proven. Dropped before they are, it stays.
-pub(super) struct Unproven {
-    store: Store,
-    hash: ContentHash,
-    /// Whether nothing unproven had left before.
-    is_first: bool,
-    is_settled: bool,
-}
-
-impl Unproven {
-    /// Marks the file. May block. What cannot be marked leaves all the same: a full disk is no error to apt.
-    pub fn mark(store: &Store, hash: ContentHash) -> Self {
-        let mark = store.mark_released(hash);
-        let is_first = mark.as_ref().is_ok_and(|mark| *mark == Mark::Fresh);
-        if let Err(error) = mark {
-            tracing::warn!(%error, "what is passed on cannot be marked");
-        }
-        Self { store: store.clone(), hash, is_first, is_settled: false }
-    }
-
-    /// All of it was right, or a client holds a wrong beginning.
-    fn settle(mut self, is_right: bool) {
-        self.is_settled = true;
-        let settled = match (is_right, self.is_first) {
-            (true, true) => self.store.clear_mark(self.hash),
-            (true, false) => Ok(()),
-            (false, _) => self.store.mark_cut(self.hash),
-        };
-        if let Err(error) = settled {
-            tracing::warn!(%error, "mark not changed");
-        }
-    }
-}
-
-impl Drop for Unproven {
-    fn drop(&mut self) {
-        // Another answer that ended well may have taken the common mark away.
-        if !self.is_settled
-            && let Err(error) = self.store.mark_released(self.hash)
-        {
-            tracing::warn!(%error, "what was passed on cannot be marked");
-        }
-    }
-}
-
-/// Holds the last bytes of a body back until all of it is proven; a wrong one ends short.
+/// Holds the last bytes of a body back until all of it is proven; a wrong one ends short. What cannot be marked leaves all
+/// the same, and is in doubt until the end of this run: a full disk is no error to apt.
 pub(super) fn checked(
     body: impl Stream<Item = Result<Bytes, Trouble>> + Send + 'static,
     expected: Expected,
+    fetcher: Fetcher,
     unproven: Unproven,
 ) -> impl Stream<Item = Result<Bytes, Trouble>> + Send {
-    let state = (Box::pin(body), Some((Hasher::new(&expected), unproven)), BytesMut::new(), 0);
+    let state = (Box::pin(body), Some((Hasher::new(&expected), unproven, fetcher)), BytesMut::new(), 0);
     futures_util::stream::try_unfold(state, move |(mut body, mut proof, mut held, mut came)| async move {
-        while let Some((hashing, _)) = &mut proof {
+        while let Some((hashing, ..)) = &mut proof {
             let Some(chunk) = body.next().await.transpose()? else {
-                let (hasher, unproven) = proof.take().expect("it is there");
+                let (hasher, unproven, fetcher) = proof.take().expect("it is there");
                 let verdict = hasher.finish();
+                if verdict.is_err() {
+                    fetcher.remember_cut(expected.hash);
+                }
                 unproven.settle(verdict.is_ok());
                 verdict?;
                 break;
@@ -88,31 +47,67 @@ pub(super) fn checked(
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::store::Config;
+    use tempfile::TempDir;
 
-    /// What comes of a body, in bytes, and the marks after it.
-    async fn pass(promised: &[u8], sent: &'static [u8], reads: usize) -> (usize, bool, bool) {
+    use super::*;
+    use crate::{
+        hash::ContentHash,
+        mirror::{Mirror, upstream::Upstream},
+        peer::Pool,
+        store::{Config, Store},
+    };
+
+    /// A fetcher that nobody is around, over a store of its own.
+    fn fetcher() -> (TempDir, Store, Fetcher) {
         let dir = tempfile::tempdir().unwrap();
         let config = Config { path: dir.path().join("store"), quota: 1 << 30, min_free: 0 };
         let store = Store::open(&config, |_| true).unwrap();
+        let mirror = Mirror::new(Upstream::default()).unwrap();
+        let fetcher = Fetcher::new(crate::fetch::Config::default(), Pool::new(None), mirror, store.clone());
+        (dir, store, fetcher)
+    }
+
+    /// What comes of a body, in bytes.
+    async fn pass(fetcher: &Fetcher, promised: &[u8], sent: &'static [u8], reads: usize) -> usize {
         let expected = Expected { hash: ContentHash::of(promised), size: promised.len() as u64 };
         let body = futures_util::stream::iter(sent.chunks(10_000).map(|chunk| Ok(Bytes::from_static(chunk))));
-        let passed = Box::pin(checked(body, expected, Unproven::mark(&store, expected.hash)));
-        assert!(store.is_marked(expected.hash));
+        let passed = Box::pin(checked(body, expected, fetcher.clone(), fetcher.out(expected.hash)));
+        assert!(fetcher.is_doubtful(expected.hash));
         let chunks: Vec<_> = passed.take(reads).collect().await;
-        let came = chunks.iter().flatten().map(Bytes::len).sum();
-        (came, store.is_marked(expected.hash), store.was_cut(expected.hash))
+        chunks.iter().flatten().map(Bytes::len).sum()
     }
+
+    const SENT: &[u8] = &[7; 50_000];
+    const BUT_THE_LAST: usize = SENT.len() - SAFETY_CATCH as usize;
 
     #[tokio::test]
     async fn a_right_file_leaves_no_mark_a_wrong_one_leaves_a_cut_and_a_broken_off_one_stays_marked() {
-        const SENT: &[u8] = &[7; 50_000];
-        let wrong = [8; 50_000];
-        let but_the_last = SENT.len() - SAFETY_CATCH as usize;
-        assert_eq!(pass(SENT, SENT, usize::MAX).await, (SENT.len(), false, false));
-        assert_eq!(pass(&wrong, SENT, usize::MAX).await, (but_the_last, true, true));
-        let (came, is_marked, was_cut) = pass(SENT, SENT, 2).await;
-        assert!(came > 0 && came <= but_the_last && is_marked && !was_cut, "{came} {is_marked} {was_cut}");
+        for can_mark in [true, false] {
+            let (dir, store, fetcher) = fetcher();
+            if !can_mark {
+                std::fs::remove_dir(dir.path().join("store/released")).unwrap();
+            }
+            let wrong = [8; 50_000];
+            let [right, wrong_hash] = [SENT, &wrong].map(ContentHash::of);
+            assert_eq!(pass(&fetcher, SENT, SENT, usize::MAX).await, SENT.len());
+            assert!(!fetcher.is_doubtful(right) && !store.is_marked(right));
+            assert_eq!(pass(&fetcher, &wrong, SENT, usize::MAX).await, BUT_THE_LAST);
+            assert!(fetcher.is_doubtful(wrong_hash) && store.was_cut(wrong_hash) == can_mark);
+            let came = pass(&fetcher, SENT, SENT, 2).await;
+            assert!(came > 0 && came <= BUT_THE_LAST, "{came}");
+            assert!(fetcher.is_doubtful(right) && !store.was_cut(right));
+            assert_eq!(store.is_marked(right), can_mark);
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_ends_well_does_not_answer_for_another_that_is_under_way() {
+        let (_dir, store, fetcher) = fetcher();
+        let hash = ContentHash::of(SENT);
+        let other = fetcher.out(hash);
+        assert_eq!(pass(&fetcher, SENT, SENT, usize::MAX).await, SENT.len());
+        assert!(fetcher.is_doubtful(hash) && store.is_marked(hash));
+        drop(other);
+        assert!(fetcher.is_doubtful(hash) && store.is_marked(hash), "it broke off");
     }
 }

@@ -34,7 +34,8 @@ use tokio::{
 use crate::{
     archive::{self, Location, Privacy, Repository, Shareable, Vouched},
     dht::{self, Dht, Found, Priority, Terms},
-    fetch::{Claim, Failure, Fetcher, Holder, Origin},
+    fetch::{Claim, Failure, Fetcher, Holder, Origin, STALEMATE},
+    hash::ContentHash,
     mirror::{
         self, Mirror, Trouble,
         guard::{Origins, Reach},
@@ -44,7 +45,6 @@ use crate::{
 };
 
 use apt::Apt;
-use checked::Unproven;
 use index::Index;
 use learn::Learning;
 use shelves::Shelves;
@@ -54,9 +54,6 @@ pub use ahead::Foreseen;
 
 /// How long a request for a file that nobody vouches for yet waits while an index is being learned.
 const LEARNING: Duration = Duration::from_secs(3);
-
-/// How long a request waits while no source gives a byte; it is kept alive meanwhile.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Further mirrors of one repository that are looked at.
 const MAX_TWINS: usize = 8;
@@ -232,6 +229,17 @@ impl Flow {
         self.shared.from_store.fetch_add(bytes, Relaxed);
     }
 
+    /// Whether a client that says to have the beginning of a file that is held may have a wrong one. May block for a moment.
+    pub fn is_doubtful(&self, hash: ContentHash) -> bool {
+        self.fetcher().is_doubtful(hash)
+    }
+
+    /// Whether a client that says to have the beginning of a file may be given the rest alone as it grows. May block for a
+    /// moment.
+    pub fn may_resume(&self, growing: &Growing) -> bool {
+        self.fetcher().may_resume(growing)
+    }
+
     /// What was learned and what was refused, the entries of apt's sources that cannot be used among it.
     pub fn learning(&self) -> learn::Snapshot {
         let mut learning = self.shared.learning.snapshot();
@@ -388,14 +396,14 @@ impl Flow {
     /// A promised file as it comes. When nobody has it, apt gets what it would have got from the mirror: nothing wrong was
     /// sent before. Wrong bytes of a package are never handed on in full; of wrong metadata apt is the judge.
     async fn answer_growing(&self, mut growing: Growing, ask: Ask, vouched: &Vouched) -> Answer {
-        let Err(failure) = growing.begun(PATIENCE).await else { return Answer::Growing(growing) };
+        let Err(failure) = growing.begun().await else { return Answer::Growing(growing) };
         let is_metadata = vouched.path().starts_with("dists/") || Index::of(vouched).is_some();
         if is_metadata && matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
             self.shared.learning.refuse(&ask.location, format!("{}: {failure}", vouched.path()), true);
         }
         match failure {
             Failure::Silent => {
-                let reason = format!("nobody gives a byte of {} for {} s", ask.location.path(), PATIENCE.as_secs());
+                let reason = format!("nobody gives a byte of {} for {} s", ask.location.path(), STALEMATE.as_secs());
                 Answer::Refused { status: 504, reason }
             }
             _ if is_metadata => self.pass_through(ask).await,
@@ -419,8 +427,11 @@ impl Flow {
                     chunk.iter().for_each(|chunk| fetcher.passed(chunk.len() as u64));
                 });
                 let expected = *vouched.expected();
-                let unproven = self.in_store(move |store| Unproven::mark(store, expected.hash)).await;
-                Answer::Passed { status, headers, length, body: checked::checked(body, expected, unproven).boxed() }
+                let (fetcher, passing) = (self.fetcher().clone(), self.fetcher().clone());
+                let marked = tokio::task::spawn_blocking(move || fetcher.out(expected.hash));
+                let unproven = marked.await.expect("the store does not panic");
+                let body = checked::checked(body, expected, passing, unproven).boxed();
+                Answer::Passed { status, headers, length, body }
             }
             Ok(reply) => passed(reply, |_| {}),
             Err(trouble) => refused(&ask.location, &trouble),

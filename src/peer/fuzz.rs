@@ -2,20 +2,25 @@
 
 use crate::hash::{ContentHash, Expected, PIECE_SIZE, PieceChain, Pieces};
 
-use super::pipeline::{Answer, Ask, HAVE_HEADER, Pipeline};
+use super::pipeline::{Answer, Ask, HAVE_HEADER, Pipeline, Question};
 
-/// A connection on which a peer answers four asks: the first byte says in what portions the others arrive.
+/// Files of the question which of some a peer holds: of two bytes, and not all of the second.
+const HOLDS: usize = 9;
+
+/// A connection on which a peer answers five questions: the first byte says in what portions the others arrive.
 pub fn answers(bytes: &[u8]) {
     let Some((portion, bytes)) = bytes.split_first() else { return };
     let file = |size: u64| Expected { hash: ContentHash::of(&size.to_be_bytes()), size };
+    let held = (0..HOLDS as u64).map(|size| file(size).hash).collect();
     let asks = [
-        Ask::Piece { file: file(3), index: 0 },
-        Ask::Piece { file: file(PIECE_SIZE + 5), index: 1 },
-        Ask::Chain { file: file(2 * PIECE_SIZE + 5) },
-        Ask::Piece { file: file(4), index: 0 },
+        Ask::Piece { file: file(3), index: 0 }.into(),
+        Ask::Piece { file: file(PIECE_SIZE + 5), index: 1 }.into(),
+        Ask::Chain { file: file(2 * PIECE_SIZE + 5) }.into(),
+        Ask::Piece { file: file(4), index: 0 }.into(),
+        Question::Holds(held),
     ];
     let mut pipeline = Pipeline::new(([127, 0, 0, 1], 9978).into());
-    asks.iter().zip(0..).for_each(|(ask, id)| pipeline.ask(id, *ask));
+    asks.iter().zip(0..).for_each(|(ask, id)| pipeline.ask(id, ask.clone()));
     let mut answered = 0;
     for portion in bytes.chunks(usize::from(*portion).max(1)) {
         pipeline.handle_bytes(portion);
@@ -23,8 +28,15 @@ pub fn answers(bytes: &[u8]) {
             match pipeline.poll_answer() {
                 Ok(Some((id, answer))) => {
                     assert_eq!(id, answered, "answers come in the order of the asks");
-                    if let (Answer::Body { bytes, .. }, ask @ Ask::Piece { .. }) = (answer, asks[id as usize]) {
-                        assert_eq!(bytes.len(), ask.body_len());
+                    match (answer, &asks[id as usize]) {
+                        (Answer::Body { bytes, .. }, ask @ Question::Of(Ask::Piece { .. })) => {
+                            assert_eq!(bytes.len(), ask.body_len());
+                        }
+                        (Answer::Holds(holds), ask) => {
+                            assert!(matches!(ask, Question::Holds(_)), "nobody asked for that");
+                            assert_eq!(holds.len(), HOLDS);
+                        }
+                        _ => {}
                     }
                     answered += 1;
                 }
@@ -34,7 +46,7 @@ pub fn answers(bytes: &[u8]) {
         }
     }
     assert_eq!(pipeline.outstanding() as u64, asks.len() as u64 - answered);
-    assert!(pipeline.bytes_due() <= asks.iter().map(Ask::body_len).sum::<usize>());
+    assert!(pipeline.bytes_due() <= asks.iter().map(Question::body_len).sum::<usize>());
     let unanswered: Vec<_> = pipeline.into_unanswered().map(|(id, _)| id).collect();
     assert_eq!(unanswered, (answered..asks.len() as u64).collect::<Vec<_>>());
 }

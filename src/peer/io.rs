@@ -46,7 +46,7 @@ const MAX_TASKS: usize = MAX_CONNECTIONS + 64;
 const TOO_MUCH: Duration = Duration::from_secs(30);
 /// Time over which a rate is measured, unless the peer has nothing more to send before.
 const METER: Duration = Duration::from_millis(50);
-/// Bytes from which on a rate is worth measuring.
+/// Bytes from which on a rate is worth measuring: fewer come in one breath, however slow the way is.
 const MIN_METERED: usize = 16 * 1024;
 /// Time after which an idle connection is closed.
 const IDLE: Duration = Duration::from_secs(90);
@@ -160,11 +160,11 @@ impl Pool {
         self.shared.lock().standings.handle_pause(peer, pause, Instant::now());
     }
 
-    /// Whether any peer of measured rate is connected now.
-    pub fn has_measured(&self) -> bool {
+    /// The rate of the quickest peer that is connected now, in bytes a second, if any was measured.
+    pub fn quickest(&self) -> Option<f64> {
         let state = self.shared.lock();
-        let measured = |peer| state.standings.of(peer).is_some_and(|standing| standing.rate.is_some());
-        state.connections.iter().any(|(peer, connection)| !connection.is_closed() && measured(*peer))
+        let open = state.connections.iter().filter(|(_, connection)| !connection.is_closed());
+        open.filter_map(|(peer, _)| state.standings.of(*peer)?.rate).reduce(f64::max)
     }
 
     /// A piece of that peer was proven.
@@ -275,8 +275,9 @@ struct Connection {
     answered: usize,
     /// Whether the peer closes after each answer: then there is no use in asking ahead.
     closes: bool,
-    /// Bytes that came since then while answers were due, for the rate.
-    metered: (usize, Instant),
+    /// Bytes that came after that time while answers were due, for the rate. It begins with the first byte of an answer,
+    /// which says nothing of how long it took itself.
+    metered: Option<(usize, Instant)>,
     owed: Owed,
 }
 
@@ -300,7 +301,7 @@ impl Connection {
             is_last: false,
             answered: 0,
             closes: false,
-            metered: (0, Instant::now()),
+            metered: None,
             owed: Owed::new(Instant::now()),
         }
     }
@@ -392,8 +393,12 @@ impl Connection {
                     Ok(Ok(0) | Err(_)) | Err(_) if !busy && self.waiting.is_empty() => return None,
                     Ok(Ok(0) | Err(_)) | Err(_) => return Some(Failure::Lost),
                     Ok(Ok(len)) => {
-                        self.metered.0 += len;
-                        self.owed.handle_bytes(len, Instant::now());
+                        let now = Instant::now();
+                        match &mut self.metered {
+                            Some((bytes, _)) => *bytes += len,
+                            None => self.metered = Some((0, now)),
+                        }
+                        self.owed.handle_bytes(len, now);
                         self.is_stale = false;
                         self.pipeline.handle_bytes(&buffer[..len]);
                         if let Err(violation) = self.settle() {
@@ -428,7 +433,7 @@ impl Connection {
             }
             if self.pipeline.outstanding() == 0 {
                 let now = Instant::now();
-                self.metered = (0, now);
+                self.metered = None;
                 self.owed = Owed::new(now);
                 self.asked_idle = Some(now);
                 self.is_stale = self.answered > 0;
@@ -447,6 +452,7 @@ impl Connection {
         if let Some(asked) = self.asked_idle.take() {
             self.shared.lock().standings.handle_round_trip(self.peer, now - asked, now);
         }
+        let answered = self.answered;
         while let Some((id, answer)) = self.pipeline.poll_answer()? {
             self.learn(&answer, now);
             self.answered += 1;
@@ -456,7 +462,7 @@ impl Connection {
                 let _given_up = reply.send(Ok(answer));
             }
         }
-        self.meter(now);
+        self.meter(self.answered > answered, now);
         Ok(())
     }
 
@@ -470,14 +476,18 @@ impl Connection {
         }
     }
 
-    /// Measures over a while: what waits in the socket's buffer comes at once and says nothing of the peer.
-    fn meter(&mut self, now: Instant) {
-        let (bytes, since) = self.metered;
-        let is_done = self.pipeline.outstanding() == 0 && bytes >= MIN_METERED;
-        if now - since < METER && !is_done {
+    /// Measures over a while: what waits in the socket's buffer comes at once and says nothing of the peer. Nor do small
+    /// answers: what was metered of them is forgotten, and with it the way to the next one and back.
+    fn meter(&mut self, has_answered: bool, now: Instant) {
+        let Some((bytes, since)) = self.metered else { return };
+        if bytes < MIN_METERED {
+            self.metered = self.metered.filter(|_| !has_answered);
             return;
         }
-        self.metered = (0, now);
+        if now - since < METER && self.pipeline.outstanding() > 0 {
+            return;
+        }
+        self.metered = Some((0, now));
         let mut state = self.shared.lock();
         state.standings.handle_rate(self.peer, bytes, now - since, now);
         // The bandwidth-delay product, twice, so that the peer never waits for the next ask.

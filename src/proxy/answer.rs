@@ -18,7 +18,7 @@ use futures_util::{Stream, StreamExt};
 use crate::{
     flow::{Answer, Flow, Growing},
     mirror::header::HeaderMap,
-    store::{Blob, Part, Store},
+    store::{Blob, Part},
 };
 
 /// Bytes read from the store at a time.
@@ -42,10 +42,10 @@ const PASSED: [&str; 10] = [
 const SOURCE: HeaderName = HeaderName::from_static("x-apt-huddle");
 
 /// Turns an answer into a response.
-pub fn respond(request: &HttpRequest, flow: &Flow, store: &Store, answer: Answer) -> HttpResponse {
+pub fn respond(request: &HttpRequest, flow: &Flow, answer: Answer) -> HttpResponse {
     match answer {
-        Answer::Held(blob) => held(request, flow, store, blob),
-        Answer::Growing(growing) => grown(request, store, growing),
+        Answer::Held(blob) => held(request, flow, blob),
+        Answer::Growing(growing) => grown(request, flow, growing),
         Answer::Whole { reply, body } => {
             let mut response = with_fields(reply.status.as_u16(), &reply.headers);
             response.body(body)
@@ -69,14 +69,14 @@ pub fn refuse(status: u16, reason: &str) -> HttpResponse {
     HttpResponse::build(status).content_type("text/plain; charset=utf-8").body(format!("apt-huddle: {reason}\n"))
 }
 
-fn held(request: &HttpRequest, flow: &Flow, store: &Store, blob: Blob) -> HttpResponse {
+fn held(request: &HttpRequest, flow: &Flow, blob: Blob) -> HttpResponse {
     let modified = blob.modified.clone();
     let since = request.headers().get(header::IF_MODIFIED_SINCE).and_then(|since| since.to_str().ok());
     if modified.is_some() && since == modified.as_deref() {
         return promised(StatusCode::NOT_MODIFIED, "hit", modified).finish();
     }
     // Part of a file is given only to a client that cannot hold a wrong part already.
-    let part = part(request, blob.expected.size, modified.as_deref(), || !store.is_marked(blob.expected.hash));
+    let part = part(request, blob.expected.size, modified.as_deref(), || !flow.is_doubtful(blob.expected.hash));
     let flow = flow.clone();
     partial(part, blob.expected.size, "hit", modified, |span| read_held(flow, Arc::new(blob), span))
 }
@@ -138,10 +138,9 @@ fn read_held(flow: Flow, blob: Arc<Blob>, span: Range<u64>) -> impl Stream<Item 
 }
 
 /// A file on its way.
-fn grown(request: &HttpRequest, store: &Store, growing: Growing) -> HttpResponse {
+fn grown(request: &HttpRequest, flow: &Flow, growing: Growing) -> HttpResponse {
     let (size, modified) = (growing.expected().size, growing.last_modified());
-    let part =
-        part(request, size, modified.as_deref(), || growing.may_resume() && !store.was_cut(growing.expected().hash));
+    let part = part(request, size, modified.as_deref(), || flow.may_resume(&growing));
     partial(part, size, "miss", modified, |span| {
         futures_util::stream::unfold((growing, span), move |(mut growing, span)| async move {
             if span.is_empty() {

@@ -43,7 +43,6 @@ use crate::{
         self,
         header::{HeaderMap, HeaderName, HeaderValue},
     },
-    store::Store,
 };
 
 use ahead::Ahead;
@@ -65,8 +64,6 @@ const MAX_CONNECTIONS: usize = 1024;
 pub struct Door {
     /// Whom it leads to.
     pub flow: Flow,
-    /// What may be resumed.
-    pub store: Store,
     /// Networks of clients besides this host.
     pub allow: Vec<IpNet>,
     /// How clients are kept waiting.
@@ -228,7 +225,7 @@ async fn serve(request: HttpRequest, door: Data<Door>) -> HttpResponse {
         Some(answer) => answer,
         None => door.flow.serve(ask).await,
     };
-    answer::respond(&request, &door.flow, &door.store, answer)
+    answer::respond(&request, &door.flow, answer)
 }
 
 /// The file that a request is about, in whichever form it names it.

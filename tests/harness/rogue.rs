@@ -1,5 +1,5 @@
-//! A peer that breaks the protocol in one manner, either whenever it is asked for bytes or whenever it is asked for piece
-//! hashes; the other answers are right.
+//! A peer that breaks the protocol in one manner whenever it is asked for bytes, or for piece hashes, or for what it holds;
+//! the other answers are right.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -70,6 +70,39 @@ impl Manner {
         Self::Missing,
         Self::Closes,
     ];
+
+    /// The answer to the question what it holds, of which the right one is this.
+    fn say(self, right: Reply) -> Reply {
+        let Body::Memory(bits) = &right.body else { return right };
+        let length = bits.len();
+        let head = |fields: String| format!("HTTP/1.1 200 OK\r\n{fields}\r\n");
+        match self {
+            Self::Right => right,
+            Self::Shorter => Reply { head: head(format!("Content-Length: {}\r\n", length / 2)), span: 0..0, ..right },
+            Self::More => {
+                let bits = vec![0xff; length + 100_000];
+                let span = 0..bits.len() as u64;
+                Reply {
+                    head: head(format!("Content-Length: {}\r\n", bits.len())),
+                    body: Body::Memory(Arc::new(bits)),
+                    span,
+                    ..right
+                }
+            }
+            Self::Trickle => {
+                let whole = [right.head.as_bytes(), bits].concat();
+                let span = 0..whole.len() as u64;
+                Reply { head: String::new(), body: Body::Memory(Arc::new(whole)), span, rate: Some(1), ..right }
+            }
+            Self::EndlessField => Reply {
+                head: "HTTP/1.1 200 OK\r\nX-B: ".to_owned(),
+                body: Body::Repeated(b"aaaaaaaa"),
+                span: 0..ENDLESS,
+                ..right
+            },
+            _ => Reply { head: String::new(), stop: Some((0, End::Stall)), ..right },
+        }
+    }
 
     fn answer(self, bytes: &Arc<Vec<u8>>, request: &Request) -> Reply {
         let size = bytes.len() as u64;
@@ -155,15 +188,20 @@ pub struct Rogue {
 impl Rogue {
     /// Serves a package from a network of its own, and breaks the protocol whenever it is asked for bytes.
     pub fn start(manner: Manner, package: &Package) -> Self {
-        Self::with(manner, Manner::Right, package)
+        Self::with([manner, Manner::Right, Manner::Right], package)
     }
 
     /// The same whenever it is asked for piece hashes.
     pub fn of_hashes(manner: Manner, package: &Package) -> Self {
-        Self::with(Manner::Right, manner, package)
+        Self::with([Manner::Right, manner, Manner::Right], package)
     }
 
-    fn with(of_bytes: Manner, of_hashes: Manner, package: &Package) -> Self {
+    /// The same whenever it is asked what it holds. Otherwise it holds whatever it is asked for, and gives nothing of it.
+    pub fn of_holds(manner: Manner, package: &Package) -> Self {
+        Self::with([Manner::Mute, Manner::Right, manner], package)
+    }
+
+    fn with([of_bytes, of_hashes, of_holds]: [Manner; 3], package: &Package) -> Self {
         let ip = own_network();
         let bytes = Arc::new(package.bytes());
         let chain = Arc::new(chain_of(&bytes).concat());
@@ -173,7 +211,11 @@ impl Rogue {
                 true => of_hashes.answer(&chain, request),
                 false => of_bytes.answer(&bytes, request),
             };
-            request.have(|asked| asked == sha256).unwrap_or_else(plain)
+            let holds_all = of_bytes == Manner::Mute;
+            match request.have(|asked| holds_all || asked == sha256) {
+                Some(right) => of_holds.say(right),
+                None => plain(),
+            }
         };
         let server = Server::start(ip, Box::new(answer));
         Self { server, probe: Probe::bind(ip), sha256: package.sha256.clone() }

@@ -21,7 +21,7 @@ use crate::{
     hash::{Expected, PIECE_SIZE, Verified},
     mirror::{self, Trouble},
     peer::{self, Answer},
-    store::{Earlier, Lent, Mark, Partial},
+    store::{Earlier, Lent, Partial},
 };
 
 use crate::fetch::{
@@ -34,6 +34,7 @@ use crate::fetch::{
 };
 
 use super::{
+    doubts::Unproven,
     growing::Failure,
     live::Source,
     stream::{Came, Stream},
@@ -62,7 +63,8 @@ pub(super) struct Flight<'a> {
     /// Pieces asked for, each with what ends the waiting.
     waiting: HashMap<(SourceId, usize), AbortHandle>,
     stream: Option<Stream>,
-    mark: Option<Mark>,
+    /// Bytes of its that are out, or were.
+    unproven: Option<Unproven>,
     /// Why the mirror is of no use, if it is of none.
     trouble: Option<Failure>,
     began: Instant,
@@ -91,7 +93,7 @@ impl<'a> Flight<'a> {
             expected,
             mirror_use: shared.config.mirror,
             mirror: origin.is_some(),
-            quick_peers: shared.pool.has_measured(),
+            quickest: shared.pool.quickest(),
             cautious: shared.was_cut(expected.hash),
             seed: RandomState::new().hash_one(expected),
         };
@@ -109,7 +111,7 @@ impl<'a> Flight<'a> {
             asks: FuturesUnordered::new(),
             waiting: HashMap::new(),
             stream: None,
-            mark: None,
+            unproven: None,
             trouble: None,
             began: now,
             first_byte: None,
@@ -158,6 +160,7 @@ impl<'a> Flight<'a> {
                     let nobody = || Failure::NoSource("nobody has it".to_owned());
                     return Err(self.trouble.take().unwrap_or_else(nobody));
                 }
+                Some(course::Outcome::Silent) => return Err(Failure::Silent),
                 None => {}
             }
             let wake = tokio::time::sleep_until(self.course.next_wake(Instant::now()).into());
@@ -330,7 +333,7 @@ impl<'a> Flight<'a> {
         });
         match (result, piece) {
             (Ok(Answer::Body { bytes, chain, unproven }), Some(piece)) => {
-                self.count(bytes.len());
+                self.received += bytes.len() as u64;
                 let grade = if unproven { Grade::Raw } else { Grade::Proven };
                 let measure = self.measure(self.address(source));
                 self.lead.live.add(bytes.len() as u64, now);
@@ -366,7 +369,7 @@ impl<'a> Flight<'a> {
                 }
             }
             Came::Bytes(mut bytes) => {
-                self.count(bytes.len());
+                self.received += bytes.len() as u64;
                 self.from_mirror += bytes.len() as u64;
                 self.shared.tally.add_mirror(bytes.len() as u64);
                 let stream = self.stream.as_mut().expect("the bytes are the stream's");
@@ -406,15 +409,6 @@ impl<'a> Flight<'a> {
         self.lead.live.set(piece, source);
     }
 
-    /// A source gave bytes. Readers that wait for proof hear of it when they ask.
-    fn count(&mut self, bytes: usize) {
-        self.received += bytes as u64;
-        self.lead.progress.send_if_modified(|progress| {
-            progress.received = self.received;
-            false
-        });
-    }
-
     fn lose_stream(&mut self, fatal: bool, why: Failure, now: Instant) {
         tracing::debug!(file = self.lead.vouched.path(), fatal, %why, "the mirror broke off");
         self.stream = None;
@@ -435,20 +429,26 @@ impl<'a> Flight<'a> {
 
     fn release(&mut self, until: u64) {
         // Whoever gets a byte that is not proven can only be told so if that is remembered, over restarts too.
-        if until < self.expected.size && self.mark.is_none() {
-            match self.shared.store.mark_released(self.expected.hash) {
-                Ok(mark) => {
-                    self.mark = Some(mark);
-                    self.lead.progress.send_modify(|progress| progress.is_doubtful = mark == Mark::Already);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot mark what is passed on; it waits until it is proven");
+        let mut is_doubtful = None;
+        if self.unproven.is_none() {
+            let hash = self.expected.hash;
+            is_doubtful = Some(if until < self.expected.size {
+                let unproven = self.shared.doubts.out(hash);
+                if !unproven.is_marked() {
+                    tracing::warn!("it waits until it is proven");
+                    unproven.settle(true);
                     return self.course.handle_unmarked();
                 }
-            }
+                self.unproven.insert(unproven).was_doubtful()
+            } else {
+                self.shared.doubts.is_doubtful(hash)
+            });
         }
         self.first_byte.get_or_insert_with(|| self.began.elapsed());
-        self.lead.progress.send_modify(|progress| progress.released = until);
+        self.lead.progress.send_modify(|progress| {
+            progress.is_doubtful = is_doubtful.unwrap_or(progress.is_doubtful);
+            progress.released = until;
+        });
     }
 
     /// A download that nobody reads any more ends, unless half of it is there.
@@ -467,9 +467,9 @@ impl<'a> Flight<'a> {
         self.searched.then_some((self.addresses.len() + self.parked.len()) as u32)
     }
 
-    /// Whether nothing wrong, now or earlier, can have been passed on.
-    pub fn is_clean(&self) -> bool {
-        self.mark == Some(Mark::Fresh) && self.course.tainted().is_none()
+    /// What it passed on before it was proven. What was wrong of that stays in doubt.
+    pub fn into_unproven(self) -> Option<Unproven> {
+        self.unproven.filter(|_| self.course.tainted().is_none())
     }
 
     fn read(&self, piece: usize) -> Result<Vec<u8>, Failure> {

@@ -1,9 +1,9 @@
 //! A file as it grows: one download, many readers.
 
-use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc, time::Duration};
+use std::{fs::File, io, os::unix::fs::FileExt, sync::Arc};
 
 use bytes::Bytes;
-use tokio::{sync::watch, time::timeout};
+use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::hash::Expected;
 
@@ -28,7 +28,7 @@ pub enum Failure {
     /// The store cannot take it.
     #[error("the store cannot take it: {0}")]
     Store(String),
-    /// No source gave a byte for as long as a reader is kept waiting.
+    /// No source gave a byte of use for [`crate::fetch::STALEMATE`], though each of them may yet.
     #[error("no source gives a byte")]
     Silent,
     /// Nobody waits for it any longer.
@@ -41,9 +41,7 @@ pub enum Failure {
 pub struct Progress {
     /// The file on disk, once there is one.
     pub file: Option<Arc<File>>,
-    /// Bytes that sources gave. Readers are not woken for it.
-    pub received: u64,
-    /// Whether others had bytes of this file that were never proven.
+    /// Whether bytes of this file may have been out before this download gave any, and were never proven.
     pub is_doubtful: bool,
     /// Bytes from the front that readers may have.
     pub released: u64,
@@ -62,8 +60,6 @@ pub struct Progress {
 pub struct Growing {
     expected: Expected,
     progress: watch::Receiver<Progress>,
-    /// Whether no byte of this file was out, unproven, when the download began.
-    is_fresh: bool,
     /// [`Progress::tainted`] as it was when this reader last had bytes: what it had by then was judged by it.
     judged_by: Option<u64>,
 }
@@ -83,10 +79,10 @@ pub enum Cut {
 }
 
 impl Growing {
-    /// `is_fresh`: no byte of this file ever left before it was proven, or each of them was right.
-    pub(in crate::fetch) fn new(expected: Expected, is_fresh: bool) -> (watch::Sender<Progress>, Self) {
+    /// A download that is about to begin.
+    pub(in crate::fetch) fn new(expected: Expected) -> (watch::Sender<Progress>, Self) {
         let (sender, progress) = watch::channel(Progress::default());
-        (sender, Self { expected, progress, is_fresh, judged_by: None })
+        (sender, Self { expected, progress, judged_by: None })
     }
 
     /// What is being downloaded.
@@ -101,23 +97,16 @@ impl Growing {
 
     /// Whether a client that says to have the beginning may be given the rest alone. Whatever it has was proven, or is of
     /// this download, of which nothing was wrong so far: should that turn out later, a reader that attached behind the
-    /// wrong bytes is cut like those that read them here, before the last bytes leave.
+    /// wrong bytes is cut like those that read them here, before the last bytes leave. See [`super::super::Fetcher::may_resume`]
+    /// for what others give meanwhile.
     pub fn may_resume(&self) -> bool {
         let progress = self.progress.borrow();
-        self.is_fresh && !progress.is_doubtful && progress.tainted.is_none()
+        progress.released > 0 && !progress.is_doubtful && progress.tainted.is_none()
     }
 
-    /// Waits until the first bytes are released, or the download failed before any were. [`Failure::Silent`] when no source
-    /// gives a byte for so long; the download goes on.
-    pub async fn begun(&mut self, patience: Duration) -> Result<Progress, Failure> {
+    /// Waits until the first bytes are released, or the download failed before any were: it does when nobody gives a byte.
+    pub async fn begun(&mut self) -> Result<Progress, Failure> {
         let begun = |progress: &Progress| progress.released > 0 || progress.outcome.is_some();
-        let mut received = 0;
-        while timeout(patience, self.progress.wait_for(begun)).await.is_err() {
-            let by_now = self.progress.borrow().received;
-            if std::mem::replace(&mut received, by_now) == by_now {
-                return Err(Failure::Silent);
-            }
-        }
         let progress = self.progress.wait_for(begun).await.map_err(|_| Failure::Deserted)?.clone();
         match progress.outcome {
             Some(Err(failure)) if progress.released == 0 => Err(failure),
@@ -149,8 +138,8 @@ impl Growing {
         self.judged_by = progress.tainted;
         if let (true, Some(file)) = (progress.released > at, progress.file) {
             let mut buffer = vec![0; CHUNK.min(end - at).min(progress.released - at) as usize];
-            file.read_exact_at(&mut buffer, at)?;
-            return Ok(buffer.into());
+            let read = move || file.read_exact_at(&mut buffer, at).map(|()| buffer);
+            return Ok(spawn_blocking(read).await.expect("reading does not panic")?.into());
         }
         Err(progress.outcome.and_then(Result::err).unwrap_or(Failure::Deserted).into())
     }
@@ -165,7 +154,7 @@ mod tests {
 
     fn growing(bytes: &[u8]) -> (watch::Sender<Progress>, Growing) {
         let expected = Expected { hash: ContentHash::of(bytes), size: bytes.len() as u64 };
-        let (progress, growing) = Growing::new(expected, true);
+        let (progress, growing) = Growing::new(expected);
         let mut file = tempfile::tempfile().unwrap();
         file.write_all(bytes).unwrap();
         progress.send_modify(|progress| progress.file = Some(Arc::new(file)));
@@ -203,18 +192,10 @@ mod tests {
         progress.send_modify(|progress| (progress.tainted, progress.released) = (Some(300), 0));
         assert!(matches!(resumed.read(600, 1000).await, Err(Cut::Tainted)));
         assert!(!growing.may_resume());
-        assert!(!Growing::new(*growing.expected(), false).1.may_resume());
-    }
-
-    #[tokio::test]
-    async fn a_reader_waits_while_bytes_come_and_no_longer() {
-        let (progress, growing) = growing(&[7; 1000]);
-        let (mut reader, patience) = (growing.clone(), Duration::from_millis(20));
-        assert_eq!(reader.begun(patience).await.unwrap_err(), Failure::Silent);
-        progress.send_modify(|progress| progress.received = 5);
-        assert_eq!(reader.begun(patience).await.unwrap_err(), Failure::Silent, "they came before");
-        progress.send_modify(|progress| progress.released = 1);
-        assert_eq!(reader.begun(patience).await.unwrap().released, 1);
+        let (progress, doubtful) = Growing::new(*growing.expected());
+        assert!(!doubtful.may_resume(), "nothing is known yet");
+        progress.send_modify(|progress| (progress.is_doubtful, progress.released) = (true, 1));
+        assert!(!doubtful.may_resume());
     }
 
     #[tokio::test]

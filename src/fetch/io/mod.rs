@@ -1,5 +1,6 @@
 //! The door of fetch: drives the machines with real bytes, and lets readers have them.
 
+pub(super) mod doubts;
 mod flight;
 pub(super) mod growing;
 pub(super) mod live;
@@ -15,6 +16,7 @@ use crate::{hash::Verified, store::Partial};
 
 use super::{Holder, Lead, Origin};
 
+use doubts::Unproven;
 use flight::Flight;
 use growing::{Failure, Progress};
 use tally::{Outcome, Report};
@@ -39,13 +41,13 @@ pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'
     flight.go_on(earlier);
     let result = flight.run(holders).await;
     let report = flight.report(result.as_ref().map(|_| ()).map_err(Clone::clone));
-    let (is_clean, holders) = (flight.is_clean(), flight.holders());
-    drop(flight);
+    let holders = flight.holders();
+    let unproven = flight.into_unproven();
     holders.into_iter().for_each(|holders| partial.set_holders(holders));
     log(&report);
     lead.shared.tally.add_report(report);
     match result {
-        Ok(verified) => keep(lead, partial, verified, is_clean).await,
+        Ok(verified) => keep(lead, partial, verified, unproven).await,
         Err(failure) => {
             // What was proven of a file that nobody has any more, or that is not what it was promised to be, helps nobody.
             if matches!(failure, Failure::Mismatch | Failure::WrongSize { .. }) {
@@ -57,16 +59,13 @@ pub(super) async fn fly(lead: Lead, origin: Option<Origin>, holders: BoxStream<'
 }
 
 /// Lets readers have the rest, then puts the file into the store. Until it is there, others still follow this flight.
-async fn keep(lead: Lead, mut partial: Partial, verified: Verified, unmark: bool) {
+async fn keep(lead: Lead, mut partial: Partial, verified: Verified, unproven: Option<Unproven>) {
     finish(&lead.progress, Ok(()));
     partial.set_modified(lead.progress.borrow().last_modified.clone());
     let (store, vouched) = (lead.shared.store.clone(), lead.vouched.clone());
     let kept = tokio::task::spawn_blocking(move || {
-        let hash = vouched.expected().hash;
         // Before it can be asked for in parts.
-        if unmark && let Err(error) = store.clear_mark(hash) {
-            tracing::warn!(%error, "mark not cleared");
-        }
+        unproven.into_iter().for_each(|unproven| unproven.settle(true));
         store.commit(partial, verified, &vouched)
     });
     match kept.await.expect("commit does not panic on a proof of its own partial") {

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     archive::{Location, Repository, Vouched},
     fetch::{
-        Claim, Config, Fetcher, Growing, Holder, MirrorUse, Origin,
+        Claim, Config, Fetcher, Growing, Holder, Lead, MirrorUse, Origin,
         tests::{
             files::File,
             server::{self, Manner},
@@ -48,9 +48,11 @@ impl Scene {
     }
 
     fn start(&self, file: &File, origin: Option<SocketAddr>, holders: &[SocketAddr]) -> Growing {
-        let repository = Repository::restore("mirror.example.org/debian");
-        let vouched = Vouched::restore(file.expected, repository, "pool/a.deb".to_owned(), true);
-        let Claim::Lead(lead) = self.fetcher.claim(&vouched) else { panic!("nobody else asks") };
+        let Claim::Lead(lead) = self.fetcher.claim(&vouched(file)) else { panic!("nobody else asks") };
+        self.lead(lead, origin, holders)
+    }
+
+    fn lead(&self, lead: Lead, origin: Option<SocketAddr>, holders: &[SocketAddr]) -> Growing {
         let origin = origin.map(|origin| {
             let location = Location::parse(&format!("http://{origin}/pool/a.deb")).unwrap();
             Origin::new(location, [], |_| Reach::Named)
@@ -58,6 +60,11 @@ impl Scene {
         let holders: Vec<_> = holders.iter().map(|holder| Holder::Peer(*holder)).collect();
         self.fetcher.start(lead, origin, stream::iter(holders).boxed())
     }
+}
+
+fn vouched(file: &File) -> Vouched {
+    let repository = Repository::restore("mirror.example.org/debian");
+    Vouched::restore(file.expected, repository, "pool/a.deb".to_owned(), true)
 }
 
 /// Reads a download to its end.
@@ -181,10 +188,54 @@ async fn bytes_that_cannot_be_marked_stay_here_until_all_are_proven() {
         };
         timeout(PATIENCE, here).await.expect("the mirror sends");
         // What came is released in the same breath as it is counted, or not at all.
-        let is_out = timeout(Duration::ZERO, growing.clone().begun(Duration::from_secs(600))).await.is_ok();
+        let is_out = timeout(Duration::ZERO, growing.clone().begun()).await.is_ok();
         assert_eq!(is_out, can_mark);
         assert_eq!(scene.store.is_marked(file.expected.hash), can_mark);
         go_on.send(()).unwrap();
         assert!(take(growing).await.unwrap() == file.bytes);
     }
+}
+
+#[tokio::test]
+async fn what_broke_off_stays_in_doubt_whoever_else_passed_the_file_on_rightly_meanwhile() {
+    let scene = Scene::set(MirrorUse::Sparing);
+    let file = File::sized(5, 400_000);
+    let hash = file.expected.hash;
+    let beside = scene.fetcher.out(hash);
+    let (origin, go_on) = mirror(&file, 300_000).await;
+    let growing = scene.start(&file, Some(origin), &[]);
+    timeout(PATIENCE, growing.clone().begun()).await.expect("the mirror sends").expect("it is here");
+    assert!(!scene.fetcher.may_resume(&growing), "others have bytes that nobody has proven");
+    beside.settle(true);
+    assert!(scene.fetcher.is_doubtful(hash) && scene.store.is_marked(hash), "this one's bytes are out");
+    drop(go_on);
+    assert!(take(growing).await.is_err());
+    assert!(scene.fetcher.is_doubtful(hash) && scene.store.is_marked(hash));
+    let (origin, go_on) = mirror(&file, 300_000).await;
+    let growing = loop {
+        // The first one is over when its place is free.
+        match scene.fetcher.claim(&vouched(&file)) {
+            Claim::Lead(lead) => break scene.lead(lead, Some(origin), &[]),
+            _ => tokio::task::yield_now().await,
+        }
+    };
+    timeout(PATIENCE, growing.clone().begun()).await.expect("the mirror sends").expect("it is here");
+    assert!(!scene.fetcher.may_resume(&growing), "somebody may hold a wrong beginning");
+    go_on.send(()).unwrap();
+    assert!(take(growing).await.unwrap() == file.bytes);
+}
+
+#[tokio::test]
+async fn who_has_the_beginning_of_a_download_that_nobody_else_gives_may_have_the_rest() {
+    let scene = Scene::set(MirrorUse::Sparing);
+    let file = File::sized(6, 400_000);
+    let (origin, go_on) = mirror(&file, 300_000).await;
+    let mut growing = scene.start(&file, Some(origin), &[]);
+    timeout(PATIENCE, growing.begun()).await.expect("the mirror sends").expect("it is here");
+    assert!(scene.fetcher.may_resume(&growing));
+    drop(scene.fetcher.out(file.expected.hash));
+    assert!(!scene.fetcher.may_resume(&growing), "another answer broke off");
+    go_on.send(()).unwrap();
+    timeout(PATIENCE, growing.kept()).await.expect("no end").unwrap();
+    assert!(scene.fetcher.is_doubtful(file.expected.hash));
 }

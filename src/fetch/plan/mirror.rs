@@ -13,12 +13,10 @@ use crate::{
 };
 
 use super::{
-    FRONT_PATIENCE, LAST_RESORT, LATE, MIRROR_STRIKES, MirrorUse, PROGRESS, Plan, RUN, SHARED, STRETCH, UNHURRIED,
-    UNMEASURED, Wish, peer::Peer,
+    FRONT_PATIENCE, LAST_RESORT, LATE, MIRROR_STRIKES, MirrorUse, PROGRESS, Plan, QUICK, RUN, SHARED, STRETCH,
+    UNHURRIED, UNMEASURED, Wish, peer::Peer,
 };
 
-/// Bytes a second from which on a holder is quick enough to be waited for, as long as the mirror is not measured.
-const QUICK: f64 = 1.0e6;
 /// Seconds that peers may need for the rest before a mirror that is not measured is tried.
 const LONG: f64 = 2.5;
 /// A mirror that has yielded comes back when peers are slower than this part of its rate.

@@ -16,7 +16,7 @@ impl World {
     fn new(mirror_use: MirrorUse, seed: u64) -> Self {
         let expected = Expected { hash: ContentHash::of(b"a file"), size: PIECES as u64 * PIECE_SIZE };
         let now = Instant::now();
-        let plan = Plan::new(mirror_use, &expected, true, false, seed, now);
+        let plan = Plan::new(mirror_use, &expected, true, None, seed, now);
         Self { plan, ledger: Ledger::new(expected), now }
     }
 

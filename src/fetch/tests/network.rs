@@ -181,7 +181,7 @@ impl<'a> World<'a> {
             expected: file.expected,
             mirror_use: setting.mirror_use,
             mirror: setting.mirror.is_some(),
-            quick_peers: setting.peers.iter().any(|peer| peer.known),
+            quickest: setting.peers.iter().filter(|peer| peer.known).map(|peer| peer.rate).reduce(f64::max),
             cautious: false,
             seed: setting.seed.wrapping_mul(1000) + client as u64,
         };

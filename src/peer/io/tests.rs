@@ -1,4 +1,4 @@
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::sleep};
 
 use super::*;
 use crate::{
@@ -49,7 +49,7 @@ async fn asks_of_several_files_share_one_connection_and_one_round_trip() {
     assert_eq!(c, Ok(Answer::Missing));
     let stream = server.await.expect("the server's asserts hold");
     assert_eq!(stream.peer_addr().expect("connected").ip().to_string(), "127.9.1.2");
-    assert!(pool.rate(peer).is_some() && pool.has_measured());
+    assert_eq!((pool.rate(peer), pool.quickest()), (None, None), "so little says nothing");
 }
 
 #[tokio::test]
@@ -179,4 +179,40 @@ async fn the_connection_of_a_peer_that_trickles_ends_with_the_last_who_waits() {
     stream.write_all(b"HTTP").await.expect("sent");
     let ended = timeout(Duration::from_secs(5), stream.read(&mut [0; 16])).await.expect("it ends");
     assert!(!ended.is_ok_and(|read| read > 0));
+}
+
+#[tokio::test]
+async fn a_rate_leaves_out_the_way_there_and_back_and_small_answers_have_none() {
+    const WAY: Duration = Duration::from_millis(80);
+    const SENDING: Duration = Duration::from_millis(60);
+    let listener = TcpListener::bind("127.9.9.1:0").await.expect("loopback");
+    let peer = listener.local_addr().expect("bound");
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("a peer");
+        heads(&mut stream, 1).await;
+        sleep(WAY).await;
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\x01").await.expect("sent");
+        heads(&mut stream, 1).await;
+        sleep(WAY).await;
+        let begun = Instant::now();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {PIECE_SIZE}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        for part in vec![b'b'; PIECE_SIZE as usize].chunks(PIECE_SIZE as usize / 4) {
+            sleep(SENDING / 4).await;
+            stream.write_all(part).await.expect("sent");
+        }
+        (stream, begun)
+    });
+    let pool = Pool::new(None);
+    let held = pool.holds(peer, [ContentHash::of(b"a file")].into()).await;
+    assert_eq!(held, Ok(vec![true]));
+    assert_eq!((pool.rate(peer), pool.quickest()), (None, None), "one byte in a long time");
+    assert!(pool.round_trip(peer).is_some_and(|took| took >= WAY));
+    let piece = pool.ask(peer, Ask::Piece { file: file(PIECE_SIZE), index: 0 }).await;
+    let (_stream, begun) = server.await.expect("the server's asserts hold");
+    let least = PIECE_SIZE as f64 / 2.0 / begun.elapsed().as_secs_f64();
+    assert!(piece.is_ok());
+    let rate = pool.rate(peer).expect("a whole piece came");
+    assert!(rate >= least, "{rate} bytes a second of at least {least}");
+    assert_eq!(pool.quickest(), Some(rate));
 }
