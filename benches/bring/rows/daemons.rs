@@ -74,21 +74,23 @@ struct Silent {
     other: Host,
     /// Ports at which connections come up and nothing is ever said.
     mute: Vec<TcpListener>,
+    /// Ports at which nobody listens any more.
+    dead: Vec<SocketAddr>,
 }
 
 impl Silent {
     fn new(mirror: SocketAddr, signer: &Signer) -> Self {
         let other = Host::of("other", mirror, signer, &Config::default());
-        let mute = (0..10).map(|_| TcpListener::bind((own_network(), 0)).expect("a loopback address"));
-        Self { other, mute: mute.collect() }
+        let port = || TcpListener::bind((own_network(), 0)).expect("a loopback address");
+        let dead = (0..10).map(|_| port().local_addr().expect("a bound socket"));
+        Self { other, dead: dead.collect(), mute: (0..10).map(|_| port()).collect() }
     }
 
     /// Ten announcers at which nobody listens, and ten that never answer, for every file.
     fn announce(&self, member: &Host, hashes: &[&str]) {
         let nodes = [self.other.daemon.peers(), member.daemon.peers()];
         let mute = self.mute.iter().map(|port| port.local_addr().expect("a bound socket"));
-        let dead = (0..10).map(|_| SocketAddr::from((own_network(), 9)));
-        for announcer in mute.chain(dead) {
+        for announcer in mute.chain(self.dead.iter().copied()) {
             let SocketAddr::V4(addr) = announcer else { unreachable!("an IPv4 address was bound") };
             let probe = Probe::bind(*addr.ip());
             for hash in hashes {

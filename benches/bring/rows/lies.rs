@@ -77,10 +77,12 @@ pub fn everywhere(world: &World<'_>) -> Vec<Seen> {
 /// is never sent whole.
 pub fn fork(world: &World<'_>) -> Vec<Seen> {
     let depot = Depot::one(100 * MB);
-    let fork = depot.package().pieces() / 2;
-    let withheld = fork * PIECE_SIZE..(fork + 1) * PIECE_SIZE;
-    let tale = Tale::false_before(depot.package(), fork).stalling_on(withheld);
-    together(world, &depot, &tale, "7 of 8 lie, fork withheld")
+    together(world, &depot, &forked(depot.package()), "7 of 8 lie, fork withheld")
+}
+
+fn forked(package: &Package) -> Tale {
+    let fork = package.pieces() / 2;
+    Tale::false_before(package, fork).stalling_on(fork * PIECE_SIZE..(fork + 1) * PIECE_SIZE)
 }
 
 /// The true chain is known from the beginning, as when the DHT names it.
@@ -103,7 +105,15 @@ pub fn first(world: &World<'_>) -> Vec<Seen> {
     let alone = repeat(world, &depot, &tale, Some(mirror.addr()), |crowd| {
         known(crowd.liars()).chain(known_after(LATER, Vec::new())).boxed()
     });
-    [late.rows("liars first, an honest peer later", 16.0), alone.rows("liars first, the mirror later", 16.0)].concat()
+    let forked = repeat(world, &depot, &forked(depot.package()), None, |crowd| {
+        known(crowd.liars()).chain(known_after(LATER, vec![crowd.honest.addr()])).boxed()
+    });
+    [
+        late.rows("liars first, an honest peer later", 16.0),
+        alone.rows("liars first, the mirror later", 16.0),
+        forked.rows("liars first, fork withheld, an honest peer later", 16.0),
+    ]
+    .concat()
 }
 
 /// Eight peers of which seven tell the same tale.
