@@ -160,13 +160,6 @@ impl Pool {
         self.shared.lock().standings.handle_pause(peer, pause, Instant::now());
     }
 
-    /// The rate of the quickest peer that is connected now, in bytes a second, if any was measured.
-    pub fn quickest(&self) -> Option<f64> {
-        let state = self.shared.lock();
-        let open = state.connections.iter().filter(|(_, connection)| !connection.is_closed());
-        open.filter_map(|(peer, _)| state.standings.of(*peer)?.rate).reduce(f64::max)
-    }
-
     /// A piece of that peer was proven.
     pub fn proven(&self, peer: SocketAddr, bytes: u64) {
         self.shared.lock().standings.handle_proven(peer, bytes, Instant::now());

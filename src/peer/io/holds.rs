@@ -1,4 +1,4 @@
-//! What peers are asked before they are asked for anything: which files they hold.
+//! What is asked before peers are asked for anything: which files they hold, and how good they were so far.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -22,5 +22,12 @@ impl Pool {
     /// Bytes of good pieces that a peer has given.
     pub fn given(&self, peer: SocketAddr) -> u64 {
         self.shared.lock().standings.of(peer).map_or(0, |standing| standing.given)
+    }
+
+    /// The rate of the quickest peer that is connected now, in bytes a second, if any was measured.
+    pub fn quickest(&self) -> Option<f64> {
+        let state = self.shared.lock();
+        let open = state.connections.iter().filter(|(_, connection)| !connection.is_closed());
+        open.filter_map(|(peer, _)| state.standings.of(*peer)?.rate).reduce(f64::max)
     }
 }
