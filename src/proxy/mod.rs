@@ -10,7 +10,11 @@
 //! actix-web's `App` answers, over a stream of our own ([`wire`]) that owns what passes and how connections end: it gives
 //! the dispatcher one request at a time, leaves no client in silence, and tells of requests that wait, which are begun
 //! ahead of their turn.
-#![expect(clippy::disallowed_types, reason = "the door takes connections over")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the door takes connections over, and closes in time"
+)]
 
 mod ahead;
 mod answer;
